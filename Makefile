@@ -1,0 +1,34 @@
+# Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
+PYTHON ?= python3
+
+.PHONY: help setup demo test lint bench
+
+help:
+	@echo "make demo   bake the default service, build its image, run it"
+	@echo "make test   run the test suite (container tests need Docker)"
+	@echo "make lint   check style and types of the template's own code"
+	@echo "make bench  measure start-up, image size and build times"
+
+setup: .venv/installed
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.13" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --require-hashes -r requirements.txt
+	@touch $@
+
+demo: setup
+	.venv/bin/python scripts/demo.py
+
+test: setup
+	.venv/bin/pytest
+
+lint: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/mypy hooks/pre_gen_project.py
+	.venv/bin/mypy hooks/post_gen_project.py
+
+bench: setup
+	.venv/bin/python benchmarks/start_up.py

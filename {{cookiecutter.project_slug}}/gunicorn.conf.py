@@ -1,0 +1,54 @@
+"""How gunicorn serves the application. What an operator may change is in app/settings.py."""
+
+import os
+import signal
+from typing import Any
+
+from app import health, logs, settings
+from app import workers as worker_count
+
+environment = settings.load()
+
+wsgi_app = "app:create_app()"
+bind = f"0.0.0.0:{environment.port}"
+
+# Threads overlap waiting, processes overlap computing and outlive each other's crashes. Loading the application once,
+# before the fork, saves every further worker its import and lets it share the memory.
+worker_class = "gthread"
+workers = environment.web_concurrency or worker_count.default_workers()
+threads = environment.threads
+preload_app = True
+
+timeout = environment.timeout
+graceful_timeout = environment.graceful_timeout
+keepalive = environment.keep_alive
+
+# Memory, not disk: the heartbeat file would block on a busy disk, and has no place on a read-only one.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+# The control socket wants a writable home directory, and nothing here uses it.
+control_socket_disable = True
+# app/security.py alone decides which proxies are trusted.
+forwarded_allow_ips = ""
+
+logger_class = logs.GunicornLogger
+logconfig_dict = logs.configuration(environment.log_level, environment.log_format)
+
+
+def when_ready(server: Any) -> None:
+    """Put the drain in front of gunicorn's own graceful stop.
+
+    On SIGTERM /readyz turns 503 at once, and for DRAIN_DELAY seconds all else goes on as before, so that load
+    balancers notice in time. A second SIGTERM cuts the wait short.
+    """
+    stop = server.handle_term
+
+    def handle_term() -> None:
+        first = not health.draining()
+        health.start_draining()
+        if first and environment.drain_delay:
+            signal.alarm(environment.drain_delay)
+        else:
+            stop()
+
+    signal.signal(signal.SIGALRM, lambda *_: server.signal(signal.SIGTERM, None))
+    server.handle_term = handle_term

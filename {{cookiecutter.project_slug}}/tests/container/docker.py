@@ -1,0 +1,256 @@
+"""The engine, through its command line: images and containers as the contract asks about them."""
+
+import http.client
+import io
+import json
+import os
+import posixpath
+import shlex
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parents[2]
+
+# Every container carries it, so that whatever becomes of a test, the end of the session finds and removes them all.
+LABEL = f"container-contract={os.getpid()}"
+
+# What the project's own image is built with.
+VERSION_ARGUMENTS = {"VERSION": "1.2.3", "REVISION": "0123abc", "CREATED": "2026-01-02T03:04:05Z"}
+
+# How the service must be able to run: nothing writable, no privileges, bounded memory and processes.
+HARDENED = (
+    *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+    *("--memory", "256m", "--pids-limit", "256"),
+)
+
+
+class DockerError(AssertionError):
+    """A docker command failed where it must not."""
+
+
+def run(*arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run `docker` with the arguments; raise DockerError with its output if it fails and `check` is set."""
+    command = ["docker", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    if check and done.returncode:
+        raise DockerError(f"{shlex.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def problem() -> str | None:
+    """Return None if an engine answers, else one line that says why not."""
+    try:
+        done = run("version", check=False, timeout=20)
+    except FileNotFoundError:
+        return "there is no docker command"
+    except subprocess.TimeoutExpired:
+        return "the Docker Engine did not answer within 20 s"
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["docker version failed"])[-1]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has."""
+
+    reference: str
+
+    @classmethod
+    def build(cls, reference: str, *options: str, context: Path = PROJECT) -> "Image":
+        """Build the project in `context`, with `docker build` options.
+
+        The environment variable DOCKER_BUILD_OPTIONS adds options, such as `--secret id=ca,src=…` where TLS to the
+        package index is re-signed.
+        """
+        options = (*shlex.split(os.environ.get("DOCKER_BUILD_OPTIONS", "")), *options)
+        run("build", "--tag", reference, *options, str(context))
+        return cls(reference)
+
+    def remove(self) -> None:
+        """Remove the tag, and the image if nothing else holds it."""
+        run("image", "rm", "--force", self.reference, check=False)
+
+    @cached_property
+    def _inspected(self) -> dict[str, Any]:
+        inspected: list[dict[str, Any]] = json.loads(run("image", "inspect", self.reference).stdout)
+        return inspected[0]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return what the image says about running it: User, Cmd, Env, Labels, Healthcheck and so on."""
+        config: dict[str, Any] = self._inspected["Config"]
+        return config
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the labels."""
+        return self.config.get("Labels") or {}
+
+    @property
+    def command(self) -> list[str]:
+        """Return the whole command line: entry point and arguments."""
+        return [*(self.config.get("Entrypoint") or []), *(self.config.get("Cmd") or [])]
+
+    @property
+    def ports(self) -> list[str]:
+        """Return the exposed ports, such as 5000/tcp."""
+        return sorted(self.config.get("ExposedPorts") or {})
+
+    @property
+    def port(self) -> int:
+        """Return the port the service listens on: the first that is exposed."""
+        return int(self.ports[0].split("/")[0])
+
+    @cached_property
+    def history(self) -> str:
+        """Return every line of the build that the image remembers."""
+        return run("history", "--no-trunc", "--format", "json", self.reference).stdout
+
+    @cached_property
+    def files(self) -> dict[str, tarfile.TarInfo]:
+        """Return the file system a container sees, by absolute path."""
+        identity = run("create", "--label", LABEL, self.reference).stdout.strip()
+        try:
+            exported = subprocess.run(["docker", "export", identity], capture_output=True, check=True).stdout
+        finally:
+            run("rm", "--force", identity)
+        with tarfile.open(fileobj=io.BytesIO(exported)) as archive:
+            return {f"/{member.name}": member for member in archive}
+
+    def is_executable(self, path: str) -> bool:
+        """Tell whether `path`, or what it links to in the end, is a file that somebody may execute."""
+        while (file := self.files.get(path)) and file.issym():
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(path), file.linkname))
+        return file is not None and file.isfile() and bool(file.mode & 0o111)
+
+    def layers(self) -> Iterator[tarfile.TarFile]:
+        """Yield every layer, hidden files included."""
+        saved = subprocess.run(["docker", "save", self.reference], capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
+            manifest = json.load(archive.extractfile("manifest.json") or io.BytesIO())
+            for name in manifest[0]["Layers"]:
+                layer = archive.extractfile(name)
+                assert layer is not None, f"the saved image has no layer {name}"
+                with tarfile.open(fileobj=layer) as opened:
+                    yield opened
+
+
+@dataclass
+class Response:
+    """An answer of the service."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """Return the body, parsed."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Container:
+    """A container that has been started and will be removed."""
+
+    identity: str
+    service_port: int
+
+    @cached_property
+    def address(self) -> tuple[str, int]:
+        """Return host and port at which the service can be reached from here."""
+        published = run("port", self.identity, f"{self.service_port}/tcp").stdout.splitlines()[0]
+        return "127.0.0.1", int(published.rsplit(":", 1)[1])
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Return Running, ExitCode, OOMKilled, Health and so on."""
+        inspected: list[dict[str, Any]] = json.loads(run("container", "inspect", self.identity).stdout)
+        state: dict[str, Any] = inspected[0]["State"]
+        return state
+
+    @property
+    def logs(self) -> list[str]:
+        """Return the lines written to stdout and stderr so far."""
+        done = run("logs", self.identity)
+        return (done.stdout + done.stderr).splitlines()
+
+    def connect(self, timeout: float = 10) -> http.client.HTTPConnection:
+        """Return a connection that can be kept alive. Close it."""
+        return http.client.HTTPConnection(*self.address, timeout=timeout)
+
+    def request(self, path: str = "/", method: str = "GET", timeout: float = 10, **headers: str) -> Response:
+        """Send one request on a connection of its own; an underscore in a header's name stands for a hyphen."""
+        connection = self.connect(timeout)
+        try:
+            connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            return Response(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def send(self, raw: bytes, timeout: float = 10) -> bytes:
+        """Send bytes that need not be HTTP; return all that comes back until the service closes the connection."""
+        with socket.create_connection(self.address, timeout) as connection:
+            connection.sendall(raw)
+            received = b""
+            try:
+                while chunk := connection.recv(65536):
+                    received += chunk
+            except ConnectionResetError:
+                pass  # what arrived before the reset is the answer
+            return received
+
+    def wait_until_serving(self, seconds: float = 30) -> None:
+        """Wait for the first answer; raise DockerError with the logs if the container ends or stays silent."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                self.request("/", timeout=2)
+            except (OSError, http.client.HTTPException):
+                if not self.state["Running"]:
+                    break
+                time.sleep(0.05)
+            else:
+                return
+        raise DockerError("\n".join(["the service does not answer; its log:", *self.logs]))
+
+    def wait_until_health_is(self, status: str, seconds: float) -> None:
+        """Wait until Docker's health check says `status`."""
+        deadline = time.monotonic() + seconds
+        while (health := self.state.get("Health") or {}).get("Status") != status:
+            if time.monotonic() > deadline:
+                raise DockerError(f"health is not {status} after {seconds} s: {json.dumps(health, indent=2)}")
+            time.sleep(0.1)
+
+    def stop(self) -> float:
+        """Stop the container the way Docker does by default: SIGTERM, 10 s of grace, SIGKILL. Return the seconds."""
+        began = time.monotonic()
+        run("stop", self.identity)
+        return time.monotonic() - began
+
+
+@contextmanager
+def started(image: Image, *options: str, command: tuple[str, ...] = ()) -> Iterator[Container]:
+    """Run a container of the image, hardened, its port published on loopback; remove it afterwards."""
+    publish = f"127.0.0.1::{image.port}"
+    identity = run(
+        *("run", "--detach", "--label", LABEL, "--publish", publish, *HARDENED, *options, image.reference, *command)
+    ).stdout.strip()
+    try:
+        yield Container(identity, image.port)
+    finally:
+        run("rm", "--force", "--volumes", identity, check=False)
+
+
+def remove_leftovers(label: str = LABEL) -> None:
+    """Remove every container with the label."""
+    if identities := run("ps", "--all", "--quiet", "--filter", f"label={label}", check=False).stdout.split():
+        run("rm", "--force", "--volumes", *identities, check=False)

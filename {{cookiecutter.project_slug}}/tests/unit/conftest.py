@@ -1,0 +1,20 @@
+"""Fixtures of the unit tests: the application and a client that talks to it without a server."""
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.settings import Settings
+
+
+@pytest.fixture
+def app() -> Flask:
+    """Return the application with the default settings."""
+    return create_app(Settings.from_environ({}))
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """Return a test client of the application."""
+    return app.test_client()
