@@ -27,8 +27,6 @@ lint: setup
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/mypy hooks/pre_gen_project.py
-	.venv/bin/mypy hooks/post_gen_project.py
 
 bench: setup
 	.venv/bin/python benchmarks/start_up.py

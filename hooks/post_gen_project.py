@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 
-ANSWERS: dict[str, str] = json.loads({{ cookiecutter | tojson | tojson }})
+ANSWERS: dict[str, str] = json.loads({{cookiecutter | tojson | tojson}})  # type: ignore[arg-type, name-defined]
 
 
 def main() -> None:

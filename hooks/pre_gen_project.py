@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-ANSWERS: dict[str, str] = json.loads({{ cookiecutter | tojson | tojson }})
-PYTHON_VERSIONS: list[str] = json.loads({{ cookiecutter._python_versions | tojson | tojson }})
+ANSWERS: dict[str, str] = json.loads({{cookiecutter | tojson | tojson}})  # type: ignore[arg-type, name-defined]
+PYTHON_VERSIONS: list[str] = json.loads({{cookiecutter._python_versions | tojson | tojson}})  # type: ignore[arg-type, name-defined]
 
 # Windows reserves these names for devices, whatever their case and extension.
 DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
@@ -28,7 +28,7 @@ class Rule:
 
 def is_plain_text(value: str) -> bool:
     """Accept one line of visible text. Control characters would break out of the files the text is shown in."""
-    return 0 < len(value.strip()) and len(value) <= 200 and value.isprintable()
+    return len(value.strip()) > 0 and len(value) <= 200 and value.isprintable()
 
 
 def is_slug(value: str) -> bool:

@@ -1,0 +1,132 @@
+"""Bake projects through the real cookiecutter and work with what comes out."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+TEMPLATE = Path(__file__).parents[1]
+
+# The base images the container tests use. CI names what it has; a user's engine can pull what is missing.
+PYTHONS = os.environ.get("PYTHONS", "3.14").split()
+
+
+@dataclass(frozen=True)
+class BakedProject:
+    """A generated service, and verbs for what its owner would do with it."""
+
+    path: Path
+    environment: Path
+
+    def files(self) -> dict[str, bytes]:
+        """Return the content of every file by its path, as Git would write it."""
+        return {
+            path.relative_to(self.path).as_posix(): path.read_bytes()
+            for path in sorted(self.path.rglob("*"))
+            if path.is_file()
+        }
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project with its virtual environment active; assert that it succeeds."""
+        path = f"{self.environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env={**os.environ, "PATH": path, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}"
+        return done
+
+    def build_image(self, reference: str, *options: str) -> str:
+        """Build the image with plain progress lines and return them."""
+        return self.run("docker", "build", "--progress", "plain", "--tag", reference, *options, ".").stdout
+
+
+Bake = Callable[..., BakedProject]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_user_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the defaults and replay files of whoever runs the tests out of them, and theirs untouched."""
+    home = tmp_path_factory.mktemp("cookiecutter")
+    config = home / "config.yaml"
+    config.write_text(f'cookiecutters_dir: "{home.as_posix()}"\nreplay_dir: "{home.as_posix()}"\n')
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("COOKIECUTTER_CONFIG", str(config))
+        yield
+
+
+@pytest.fixture(scope="session")
+def service_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a virtual environment with the locked development requirements, the same for every variant."""
+    path = tmp_path_factory.mktemp("environment") / "venv"
+    python = path / ("Scripts" if os.name == "nt" else "bin") / "python"
+    subprocess.run([sys.executable, "-m", "venv", path], check=True)
+    lock = TEMPLATE / "{{cookiecutter.project_slug}}/requirements-dev.txt"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock], check=True)
+    return path
+
+
+@pytest.fixture
+def bake(tmp_path: Path, service_environment: Path) -> Bake:
+    """Return a function that bakes the template with the answers it is given, and the defaults for the others."""
+
+    def baked(output: str = "out", **answers: str) -> BakedProject:
+        path = cookiecutter(str(TEMPLATE), no_input=True, extra_context=answers, output_dir=str(tmp_path / output))
+        return BakedProject(Path(path), service_environment)
+
+    return baked
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, service_environment: Path) -> BakedProject:
+    """Return the default project, on a Python whose base image is there. Leave it as it is."""
+    path = cookiecutter(
+        str(TEMPLATE),
+        no_input=True,
+        extra_context={"python_version": PYTHONS[0]},
+        output_dir=str(tmp_path_factory.mktemp("default")),
+    )
+    return BakedProject(Path(path), service_environment)
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """Skip, or in CI fail, a test that needs Docker where there is none."""
+    if not shutil.which("docker"):
+        problem = "there is no docker command"
+    else:
+        done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20, check=False)
+        if done.returncode == 0:
+            return
+        problem = done.stderr.strip().splitlines()[-1]
+    message = f"container tests need a Docker Engine: {problem}"
+    if os.environ.get("CI"):
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+def docker(*arguments: str) -> str:
+    """Run docker, assert that it succeeds, and return what it printed."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def image_tag(engine: None) -> Iterator[str]:
+    """Return a tag for an image of the test's own, which is removed afterwards."""
+    tag = f"template-test:{os.getpid()}"
+    yield tag
+    subprocess.run(["docker", "image", "rm", "--force", tag], capture_output=True, check=False)
