@@ -13,6 +13,9 @@ from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).parents[1]
 
+# Every image that the tests build carries it, so that each can be found and removed.
+LABEL = f"template-test={os.getpid()}"
+
 # The base images the container tests use. CI names what it has; a user's engine can pull what is missing.
 PYTHONS = os.environ.get("PYTHONS", "3.14").split()
 
@@ -50,7 +53,8 @@ class BakedProject:
 
     def build_image(self, reference: str, *options: str) -> str:
         """Build the image with plain progress lines and return them."""
-        return self.run("docker", "build", "--progress", "plain", "--tag", reference, *options, ".").stdout
+        options = ("--progress", "plain", "--label", LABEL, "--tag", reference, *options)
+        return self.run("docker", "build", *options, ".").stdout
 
 
 Bake = Callable[..., BakedProject]
@@ -117,16 +121,17 @@ def engine() -> None:
     pytest.skip(message)
 
 
-def docker(*arguments: str) -> str:
-    """Run docker, assert that it succeeds, and return what it printed."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=600, check=False)
+def docker(*arguments: str, text: str | None = None) -> str:
+    """Run docker with `text` as its input, assert that it succeeds, and return what it printed."""
+    command = ["docker", *arguments]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done.stdout.strip()
 
 
 @pytest.fixture
 def image_tag(engine: None) -> Iterator[str]:
-    """Return a tag for an image of the test's own, which is removed afterwards."""
-    tag = f"template-test:{os.getpid()}"
-    yield tag
-    subprocess.run(["docker", "image", "rm", "--force", tag], capture_output=True, check=False)
+    """Return a tag for an image of the test's own; remove what was built, tagged or not, afterwards."""
+    yield f"template-test:{os.getpid()}"
+    if images := docker("images", "--quiet", "--filter", f"label={LABEL}").split():
+        docker("image", "rm", "--force", *set(images))

@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def engine() -> Iterator[None]:
-    """Skip all tests here, or in CI fail them, if no engine answers; leave no container behind."""
+    """Skip all tests here, or in CI fail them, if no engine answers; leave nothing behind."""
     if problem := docker.problem():
         message = f"container tests need a Docker Engine: {problem}"
         if os.environ.get("CI"):
@@ -46,9 +46,7 @@ def image(engine: None, pytestconfig: pytest.Config) -> Iterator[docker.Image]:
         yield docker.Image(name)
         return
     options = [f"--build-arg={name}={value}" for name, value in docker.VERSION_ARGUMENTS.items()]
-    built = docker.Image.build(f"container-contract:{os.getpid()}", *options)
-    yield built
-    built.remove()
+    yield docker.Image.build(f"container-contract:{os.getpid()}", *options)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from typing import Any
 
 PROJECT = Path(__file__).parents[2]
 
-# Every container carries it, so that whatever becomes of a test, the end of the session finds and removes them all.
+# Every image built here and every container carries it, so that whatever becomes of a test, the end of the session
+# finds and removes them all.
 LABEL = f"container-contract={os.getpid()}"
 
 # What the project's own image is built with.
@@ -70,12 +71,8 @@ class Image:
         package index is re-signed.
         """
         options = (*shlex.split(os.environ.get("DOCKER_BUILD_OPTIONS", "")), *options)
-        run("build", "--tag", reference, *options, str(context))
+        run("build", "--tag", reference, "--label", LABEL, *options, str(context))
         return cls(reference)
-
-    def remove(self) -> None:
-        """Remove the tag, and the image if nothing else holds it."""
-        run("image", "rm", "--force", self.reference, check=False)
 
     @cached_property
     def _inspected(self) -> dict[str, Any]:
@@ -250,7 +247,9 @@ def started(image: Image, *options: str, command: tuple[str, ...] = ()) -> Itera
         run("rm", "--force", "--volumes", identity, check=False)
 
 
-def remove_leftovers(label: str = LABEL) -> None:
-    """Remove every container with the label."""
-    if identities := run("ps", "--all", "--quiet", "--filter", f"label={label}", check=False).stdout.split():
-        run("rm", "--force", "--volumes", *identities, check=False)
+def remove_leftovers() -> None:
+    """Remove all containers and images of this session."""
+    if containers := run("ps", "--all", "--quiet", "--filter", f"label={LABEL}", check=False).stdout.split():
+        run("rm", "--force", "--volumes", *containers, check=False)
+    if images := run("images", "--quiet", "--filter", f"label={LABEL}", check=False).stdout.split():
+        run("image", "rm", "--force", *set(images), check=False)

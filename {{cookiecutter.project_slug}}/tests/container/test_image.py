@@ -131,7 +131,7 @@ PLANTED = [
 
 
 @pytest.fixture(scope="module")
-def canary_image(own: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[docker.Image]:
+def canary_image(own: None, tmp_path_factory: pytest.TempPathFactory) -> docker.Image:
     """Build the project with a canary wherever people keep what must not be shipped, and in a secret."""
     context = tmp_path_factory.mktemp("context") / "project"
     shutil.copytree(docker.PROJECT, context, ignore=shutil.ignore_patterns(".venv", ".git", "*_cache", "__pycache__"))
@@ -144,11 +144,8 @@ def canary_image(own: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     # A comment in the lock makes the engine install anew, with the secret mounted, instead of taking a cached layer.
     with (context / "requirements.txt").open("a") as lock:
         lock.write(f"# {CANARY}\n")
-    built = docker.Image.build(
-        f"container-contract-canary:{os.getpid()}", f"--secret=id=pip,src={pip_conf}", context=context
-    )
-    yield built
-    built.remove()
+    tag = f"container-contract-canary:{os.getpid()}"
+    return docker.Image.build(tag, f"--secret=id=pip,src={pip_conf}", context=context)
 
 
 @pytest.mark.row(7)

@@ -2,8 +2,8 @@
 
 import json
 import re
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -94,6 +94,7 @@ def test_a_clean_life_leaves_a_clean_log(image: docker.Image) -> None:
         container.wait_until_serving()
         for path in ("/", "/no/such/page", "/healthz", "/readyz"):
             container.request(path)
+        time.sleep(2)  # what a server starts in the background fails a moment later
         container.stop()
         lines = container.logs
 
@@ -158,15 +159,13 @@ def test_a_stop_lets_requests_in_flight_finish(slow_service: docker.Container) -
 
     Mend: exec form, STOPSIGNAL SIGTERM, a graceful time-out below the grace period of whoever stops it.
     """
-    answers: list[docker.Response] = []
-    client = threading.Thread(target=lambda: answers.append(slow_service.request("/contract/sleep?3", timeout=20)))
-    client.start()
-    time.sleep(0.5)
+    with ThreadPoolExecutor() as client:
+        answer = client.submit(slow_service.request, "/contract/sleep?3", timeout=20)
+        time.sleep(0.5)
+        seconds = slow_service.stop()
 
-    seconds = slow_service.stop()
-    client.join()
-
-    assert [answer.status for answer in answers] == [200], "the request in flight was lost"
+    assert answer.exception() is None, f"the request in flight was lost: {answer.exception()!r}"
+    assert answer.result().status == 200, f"the request in flight got a {answer.result().status}"
     assert slow_service.state["ExitCode"] == 0, f"exit code {slow_service.state['ExitCode']}"
     assert 2 < seconds < 9, f"the stop took {seconds:.1f} s"
 

@@ -1,0 +1,74 @@
+"""The promise of the template, typed literally: build, run, read the page."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import BakedProject, docker
+
+pytestmark = pytest.mark.container
+
+TAG = "my-python-app"
+SECONDS_TO_START = 30
+
+
+def _page(port: int = 5000) -> bytes:
+    connection = http.client.HTTPConnection("localhost", port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def _wait_for_page(port: int = 5000) -> bytes:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while True:
+        try:
+            return _page(port)
+        except (OSError, http.client.HTTPException):
+            assert time.monotonic() < deadline, f"nothing answers on port {port} after {SECONDS_TO_START} s"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def port_5000(engine: None) -> None:
+    """Skip, or in CI fail, where somebody else listens on the port that is to be used literally."""
+    try:
+        socket.create_server(("", 5000)).close()
+    except OSError as error:
+        message = f"port 5000 is not free: {error}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture
+def literal_tag(engine: None) -> Iterator[None]:
+    """Remove the literal tag afterwards, unless it was there before."""
+    existed = docker("images", "--quiet", TAG) != ""
+    yield
+    if not existed:
+        docker("image", "rm", "--force", TAG)
+
+
+@pytest.mark.usefixtures("port_5000", "literal_tag")
+def test_the_two_commands_serve_the_page(project: BakedProject) -> None:
+    project.run("docker", "build", "-t", "my-python-app", ".")
+    command = ["docker", "run", "-p", "5000:5000", "my-python-app"]
+    before = set(docker("ps", "--all", "--quiet").split())
+    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+        try:
+            assert _wait_for_page() == b"<p>Hello, World!</p>"
+        finally:
+            running.send_signal(signal.SIGTERM)
+            running.wait(timeout=20)
+            for identity in set(docker("ps", "--all", "--quiet", "--filter", f"ancestor={TAG}").split()) - before:
+                docker("rm", "--force", identity)
+    assert running.returncode == 0
