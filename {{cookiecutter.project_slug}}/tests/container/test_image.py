@@ -138,7 +138,7 @@ def canary_image(own: None, tmp_path_factory: pytest.TempPathFactory) -> docker.
     for name in PLANTED:
         path = context / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{CANARY} {name}")
+        path.write_text(f"# {CANARY} {name}\n")
     pip_conf = context / "pip.conf"
     pip_conf.write_text(f"# {CANARY} in the secret\n")
     # A comment in the lock makes the engine install anew, with the secret mounted, instead of taking a cached layer.
