@@ -1,0 +1,220 @@
+"""What the READMEs say is what happens: their commands are run, their output and tables are compared."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker
+
+README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+SERVICE_README = (TEMPLATE / "{{cookiecutter.project_slug}}/README.md").read_text(encoding="utf-8")
+
+# Commands that go on until they are stopped: what they serve is looked at meanwhile.
+SERVING = ("docker run ", ".venv/bin/flask ", ".venv/bin/python -m app")
+# Commands that need a registry account.
+FORGE_ONLY = ("docker push ",)
+# What pip and Docker need where TLS to the index is re-signed is the user's to have; the README's file is one example.
+USER_FILES = {'"$HOME/.config/pip/pip.conf"': "/dev/null"}
+
+
+def _blocks(markdown: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
+
+
+def _commands(markdown: str) -> list[str]:
+    """Return the commands of all sh blocks in order, continued lines joined."""
+    return [line for block in _blocks(markdown, "sh") for line in block.replace("\\\n", " ").splitlines()]
+
+
+def _page(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def _page_of_server(project: Path, command: str, port: int) -> str:
+    """Run a command that serves until it is stopped; return the page it serves."""
+    server = subprocess.Popen(
+        ["bash", "-c", f"exec {command}"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        for _ in range(300):
+            assert server.poll() is None, f"{command} ended: {server.communicate()[0]}"
+            try:
+                return _page(port)
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.1)
+        raise AssertionError(f"{command} does not serve")
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=20)
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@pytest.mark.container
+def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None, free_port: int) -> None:
+    project = bake(project_name="Readme Check", python_version=PYTHONS[0], port=str(free_port))
+    project.run("git", "init", "--quiet")
+    project.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "-m", "x")
+    commands = _commands((project.path / "README.md").read_text(encoding="utf-8"))
+    assert len(commands) > 10
+    served = 0
+    try:
+        for command in commands:
+            for file, stand_in in USER_FILES.items():
+                command = command.replace(file, stand_in)  # noqa: PLW2901
+            if command.startswith(FORGE_ONLY):
+                continue
+            if command.startswith(SERVING):
+                assert _page_of_server(project.path, command, free_port) == "<p>Hello, World!</p>", command
+                served += 1
+            else:
+                project.run("bash", "-c", command)
+    finally:
+        for reference in ("readme-check", "my-org/readme-check:0.1.0"):
+            subprocess.run(["docker", "image", "rm", "--force", reference], capture_output=True, check=False)
+    assert served == len(SERVING)
+
+
+def test_the_console_block_is_what_is_printed(tmp_path: Path) -> None:
+    (block,) = _blocks(README, "console")
+    command, *expected = block.splitlines()
+    arguments = command.removeprefix("$ cookiecutter . ").split()
+    done = subprocess.run(
+        [sys.executable, "-m", "cookiecutter", str(TEMPLATE), "--output-dir", str(tmp_path), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stderr.splitlines()[: len(expected)] == expected
+
+
+def test_the_questions_of_the_readme_are_those_that_are_asked() -> None:
+    questions = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
+    table = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", README, re.MULTILINE))
+
+    defaults = {name: f"`{value}`" for name, value in questions.items() if not name.startswith("_")}
+    assert table == {**defaults, "project_slug": "from the name"}
+    assert f"one of {', '.join(questions['_python_versions'])} |" in README
+
+
+def test_versions_agree_everywhere() -> None:
+    questions = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
+    versions = questions["_python_versions"]
+
+    assert questions["python_version"] == versions[0]
+    for version in versions:
+        assert version in questions["__prompts__"]["python_version"]
+    assert f"python:{versions[0]}-slim-trixie" in README
+    oldest = min(versions, key=lambda version: tuple(map(int, version.split("."))))
+    for lock in ("requirements.txt", "requirements-dev.txt"):
+        head = (TEMPLATE / "{{cookiecutter.project_slug}}" / lock).read_text(encoding="utf-8")[:300]
+        assert "--python-version 3.11" in head
+    assert tuple(map(int, oldest.split("."))) > (3, 11)
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    for document in TEMPLATE.glob("*.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
+            assert (TEMPLATE / target).exists(), f"{document.name} links to {target}"
+
+
+def _clone(destination: Path) -> Path:
+    """Return a clone of the work tree as it is, without what Git ignores."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=TEMPLATE, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (TEMPLATE / name).exists():
+            (destination / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(TEMPLATE / name, destination / name)
+    return destination
+
+
+def _demo(clone: Path, **environment: str) -> str:
+    done = subprocess.run(
+        ["make", "demo"],
+        cwd=clone,
+        env={**os.environ, "COLUMNS": "300", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def stop() -> Iterator[Callable[[str], None]]:
+    """Return a function that runs the command which the demo says will stop it, at the latest after the test."""
+    commands: list[str] = []
+    yield commands.append
+    for command in commands:
+        subprocess.run(["bash", "-c", command], check=True, capture_output=True)
+
+
+def _page_and_stop_command(output: str) -> tuple[str, str]:
+    last = re.search(r"http://localhost:(\d+)/ says (.*)\nTo stop it: (.*)\n", output)
+    assert last, output
+    assert last[2] == "<p>Hello, World!</p>"
+    return _page(int(last[1])), last[3]
+
+
+@pytest.mark.container
+def test_make_demo_runs_the_service_in_a_container(tmp_path: Path, engine: None, stop: Callable[[str], None]) -> None:
+    if PYTHONS[0] != "3.14":
+        pytest.skip("the demo bakes the default Python, whose base image is not here")
+    if docker("ps", "--all", "--quiet", "--filter", "name=^hello-service-demo$"):
+        pytest.skip("a demo is running; it would be replaced")
+    output = _demo(_clone(tmp_path))
+    page, command = _page_and_stop_command(output)
+    stop(command)
+
+    assert page == "<p>Hello, World!</p>"
+    assert "Building the image" in output
+    assert command == "docker rm --force hello-service-demo"
+
+
+def test_make_demo_without_docker_serves_from_a_virtual_environment(
+    tmp_path: Path, stop: Callable[[str], None]
+) -> None:
+    output = _demo(_clone(tmp_path), DOCKER_HOST="unix:///no/such/socket")
+    page, command = _page_and_stop_command(output)
+    stop(command)
+
+    assert page == "<p>Hello, World!</p>"
+    assert re.search(r"^No Docker \(.+\): serving from a virtual environment instead\.$", output, re.MULTILINE), output
+
+
+def test_without_docker_container_tests_skip_with_one_clear_line_and_fail_in_ci(project: BakedProject) -> None:
+    command = ("pytest", "tests/container", "-p", "no:cacheprovider")
+    environment = {"DOCKER_HOST": "unix:///no/such/socket"}
+
+    skipped = project.run(*command, CI="", **environment).stdout
+    lines = [line for line in skipped.splitlines() if line.startswith("SKIPPED")]
+    assert len(lines) == 1, skipped
+    assert "container tests need a Docker Engine: " in lines[0]
+
+    with pytest.raises(AssertionError, match="container tests need a Docker Engine: "):
+        project.run(*command, CI="true", **environment)
