@@ -187,9 +187,10 @@ def test_make_demo_runs_the_service_in_a_container(tmp_path: Path, engine: None,
         pytest.skip("the demo bakes the default Python, whose base image is not here")
     if docker("ps", "--all", "--quiet", "--filter", "name=^hello-service-demo$"):
         pytest.skip("a demo is running; it would be replaced")
+    images_before = docker("images", "--quiet", "hello-service")
     output = _demo(_clone(tmp_path))
     page, command = _page_and_stop_command(output)
-    stop(command)
+    stop(command if images_before else f"{command} && docker image rm hello-service")
 
     assert page == "<p>Hello, World!</p>"
     assert "Building the image" in output
