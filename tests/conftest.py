@@ -12,6 +12,7 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).parents[1]
+SKIPPED = pytest.StashKey[str]()
 
 # Every image that the tests build carries it, so that each can be found and removed.
 LABEL = f"template-test={os.getpid()}"
@@ -106,7 +107,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, service_environment: Path)
 
 
 @pytest.fixture(scope="session")
-def engine() -> None:
+def engine(pytestconfig: pytest.Config) -> None:
     """Skip, or in CI fail, a test that needs Docker where there is none."""
     if not shutil.which("docker"):
         problem = "there is no docker command"
@@ -118,7 +119,14 @@ def engine() -> None:
     message = f"container tests need a Docker Engine: {problem}"
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
+    pytestconfig.stash[SKIPPED] = message
     pytest.skip(message)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say once, not once a test, why the container tests were skipped."""
+    if message := config.stash.get(SKIPPED, None):
+        terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)
 
 
 def docker(*arguments: str, text: str | None = None) -> str:

@@ -213,9 +213,25 @@ def test_without_docker_container_tests_skip_with_one_clear_line_and_fail_in_ci(
     environment = {"DOCKER_HOST": "unix:///no/such/socket"}
 
     skipped = project.run(*command, CI="", **environment).stdout
-    lines = [line for line in skipped.splitlines() if line.startswith("SKIPPED")]
-    assert len(lines) == 1, skipped
-    assert "container tests need a Docker Engine: " in lines[0]
+    assert skipped.count("container tests need a Docker Engine: ") == 1, skipped
+    assert re.search(r"^SKIPPED: container tests need a Docker Engine: .+$", skipped, re.MULTILINE), skipped
 
-    with pytest.raises(AssertionError, match="container tests need a Docker Engine: "):
+    with pytest.raises(AssertionError, match=r"exit code 1\n(.*\n)+.*container tests need a Docker Engine: "):
         project.run(*command, CI="true", **environment)
+
+
+def test_the_suite_of_the_template_does_the_same() -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_image.py", "-k", "hash"]
+    environment = {**os.environ, "DOCKER_HOST": "unix:///no/such/socket"}
+
+    skipped = subprocess.run(
+        command, cwd=TEMPLATE, env={**environment, "CI": ""}, capture_output=True, text=True, check=False
+    )
+    assert skipped.returncode == 0, skipped.stdout
+    assert skipped.stdout.count("SKIPPED: container tests need a Docker Engine: ") == 1
+
+    failed = subprocess.run(
+        command, cwd=TEMPLATE, env={**environment, "CI": "true"}, capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 1
+    assert "container tests need a Docker Engine: " in failed.stdout

@@ -15,6 +15,7 @@ import pytest
 from tests.container import docker
 
 HERE = Path(__file__).parent
+SKIPPED = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,15 +29,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def engine() -> Iterator[None]:
+def engine(pytestconfig: pytest.Config) -> Iterator[None]:
     """Skip all tests here, or in CI fail them, if no engine answers; leave nothing behind."""
     if problem := docker.problem():
         message = f"container tests need a Docker Engine: {problem}"
         if os.environ.get("CI"):
             pytest.fail(message, pytrace=False)
+        pytestconfig.stash[SKIPPED] = message
         pytest.skip(message)
     yield
     docker.remove_leftovers()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say once, not once a test, why the tests were skipped."""
+    if message := config.stash.get(SKIPPED, None):
+        terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)
 
 
 @pytest.fixture(scope="session")
