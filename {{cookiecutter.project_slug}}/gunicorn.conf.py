@@ -4,8 +4,7 @@ import os
 import signal
 from typing import Any
 
-from app import health, logs, settings
-from app import workers as worker_count
+from app import capacity, health, logs, settings, worker
 
 environment = settings.load()
 
@@ -14,8 +13,8 @@ bind = f"0.0.0.0:{environment.port}"
 
 # Threads overlap waiting, processes overlap computing and outlive each other's crashes. Loading the application once,
 # before the fork, saves every further worker its import and lets it share the memory.
-worker_class = "gthread"
-workers = environment.web_concurrency or worker_count.default_workers()
+worker_class = worker.Worker
+workers = environment.web_concurrency or capacity.default_workers()
 threads = environment.threads
 preload_app = True
 

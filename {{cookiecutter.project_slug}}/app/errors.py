@@ -3,7 +3,7 @@
 import json
 
 from flask import Flask, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestTimeout
 from werkzeug.wrappers import Response
 
 from app import request_ids
@@ -12,6 +12,8 @@ from app import request_ids
 def init_app(app: Flask) -> None:
     """Answer every HTTP error of `app`, and every uncaught exception, through `problem`."""
     app.register_error_handler(HTTPException, problem)
+    # What the socket raises where a client pauses for too long in the middle of a body (see app/worker.py).
+    app.register_error_handler(BlockingIOError, lambda _: problem(RequestTimeout()))
 
 
 def problem(error: HTTPException) -> Response:

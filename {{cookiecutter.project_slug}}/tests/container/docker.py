@@ -5,6 +5,7 @@ import io
 import json
 import os
 import posixpath
+import re
 import shlex
 import socket
 import subprocess
@@ -23,14 +24,32 @@ PROJECT = Path(__file__).parents[2]
 # finds and removes them all.
 LABEL = f"container-contract={os.getpid()}"
 
+INJECTED = f"type=bind,source={Path(__file__).parent / 'injected'},target=/contract,readonly"
+
 # What the project's own image is built with.
 VERSION_ARGUMENTS = {"VERSION": "1.2.3", "REVISION": "0123abc", "CREATED": "2026-01-02T03:04:05Z"}
+
+VERSION_OPTIONS = tuple(f"--build-arg={name}={value}" for name, value in VERSION_ARGUMENTS.items())
 
 # How the service must be able to run: nothing writable, no privileges, bounded memory and processes.
 HARDENED = (
     *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
     *("--memory", "256m", "--pids-limit", "256"),
 )
+
+
+# Prints the processes whose parent is process 1 of the container. There may be no ps, and no shell to run it.
+LIST_WORKERS = """
+import os
+for number in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open(f"/proc/{number}/stat") as stat:
+            parent = stat.read().rpartition(")")[2].split()[1]
+    except FileNotFoundError:
+        continue
+    if parent == "1":
+        print(number)
+"""
 
 
 class DockerError(AssertionError):
@@ -59,20 +78,27 @@ def problem() -> str | None:
 
 @dataclass(frozen=True)
 class Image:
-    """An image that the engine has."""
+    """An image that the engine has, and the port of its service where it does not expose one."""
 
     reference: str
+    unexposed_port: int | None = None
 
     @classmethod
     def build(cls, reference: str, *options: str, context: Path = PROJECT) -> "Image":
-        """Build the project in `context`, with `docker build` options.
+        """Build the project in `context`, with `docker build` options."""
+        cls.build_log(reference, *options, context=context)
+        return cls(reference)
+
+    @staticmethod
+    def build_log(reference: str, *options: str, context: Path = PROJECT) -> str:
+        """Build the project in `context`; return the engine's plain progress lines.
 
         The environment variable DOCKER_BUILD_OPTIONS adds options, such as `--secret id=ca,src=…` where TLS to the
         package index is re-signed.
         """
         options = (*shlex.split(os.environ.get("DOCKER_BUILD_OPTIONS", "")), *options)
-        run("build", "--tag", reference, "--label", LABEL, *options, str(context))
-        return cls(reference)
+        done = run("build", "--progress", "plain", "--tag", reference, "--label", LABEL, *options, str(context))
+        return done.stdout + done.stderr
 
     @cached_property
     def _inspected(self) -> dict[str, Any]:
@@ -102,8 +128,23 @@ class Image:
 
     @property
     def port(self) -> int:
-        """Return the port the service listens on: the first that is exposed."""
+        """Return the port the service listens on: the one given, or the first that is exposed."""
+        if self.unexposed_port:
+            return self.unexposed_port
+        if not self.ports:
+            raise DockerError("the image exposes no port: name the one of its service with --port")
         return int(self.ports[0].split("/")[0])
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all layers on disk."""
+        return int(self._inspected["Size"])
+
+    @property
+    def layer_digests(self) -> list[str]:
+        """Return the digest of every layer, uncompressed, the lowest first."""
+        digests: list[str] = self._inspected["RootFS"]["Layers"]
+        return digests
 
     @cached_property
     def history(self) -> str:
@@ -127,16 +168,21 @@ class Image:
             path = posixpath.normpath(posixpath.join(posixpath.dirname(path), file.linkname))
         return file is not None and file.isfile() and bool(file.mode & 0o111)
 
-    def layers(self) -> Iterator[tarfile.TarFile]:
-        """Yield every layer, hidden files included."""
+    def raw_layers(self) -> Iterator[bytes]:
+        """Yield every layer as the bytes of a tar archive, the lowest first."""
         saved = subprocess.run(["docker", "save", self.reference], capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
             manifest = json.load(archive.extractfile("manifest.json") or io.BytesIO())
             for name in manifest[0]["Layers"]:
                 layer = archive.extractfile(name)
                 assert layer is not None, f"the saved image has no layer {name}"
-                with tarfile.open(fileobj=layer) as opened:
-                    yield opened
+                yield layer.read()
+
+    def layers(self) -> Iterator[tarfile.TarFile]:
+        """Yield every layer, opened; files that later layers hide are still in it."""
+        for layer in self.raw_layers():
+            with tarfile.open(fileobj=io.BytesIO(layer)) as opened:
+                yield opened
 
 
 @dataclass
@@ -172,6 +218,35 @@ class Container:
         inspected: list[dict[str, Any]] = json.loads(run("container", "inspect", self.identity).stdout)
         state: dict[str, Any] = inspected[0]["State"]
         return state
+
+    def workers(self) -> list[int]:
+        """Return the processes besides the first, by their numbers inside the container."""
+        return [int(number) for number in self._python(LIST_WORKERS).split()]
+
+    def wait_for_workers(self, count: int, seconds: float = 10) -> int:
+        """Wait until there are `count` workers, and a moment to see whether there will be more; return their number."""
+        deadline = time.monotonic() + seconds
+        while len(self.workers()) < count and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        return len(self.workers())
+
+    def signal(self, name: str, processes: list[int]) -> None:
+        """Send a signal to processes of the container."""
+        self._python(f"import os, signal; [os.kill(number, signal.{name}) for number in {processes}]")
+
+    def _python(self, program: str) -> str:
+        return run("exec", self.identity, "python3", "-I", "-S", "-c", program).stdout
+
+    def memory(self) -> int:
+        """Return the bytes of memory in use, as `docker stats` counts them."""
+        usage = json.loads(run("stats", "--no-stream", "--format", "json", self.identity).stdout)["MemUsage"]
+        number, unit = re.split(r"(?<=[0-9])(?=[A-Z])", usage.split(" / ")[0])
+        return int(float(number) * {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit])
+
+    def open_socket(self) -> socket.socket:
+        """Return a connection that has sent nothing yet. Close it."""
+        return socket.create_connection(self.address, timeout=10)
 
     @property
     def logs(self) -> list[str]:
@@ -235,14 +310,16 @@ class Container:
 
 
 @contextmanager
-def started(image: Image, *options: str, command: tuple[str, ...] = ()) -> Iterator[Container]:
-    """Run a container of the image, hardened, its port published on loopback; remove it afterwards."""
-    publish = f"127.0.0.1::{image.port}"
-    identity = run(
-        *("run", "--detach", "--label", LABEL, "--publish", publish, *HARDENED, *options, image.reference, *command)
-    ).stdout.strip()
+def started(
+    image: Image, *options: str, port: int | None = None, published: bool = True, hardened: bool = True
+) -> Iterator[Container]:
+    """Run a container of the image, its port (or the one given) published on loopback; remove it afterwards."""
+    port = port or image.port
+    publish = ("--publish", f"127.0.0.1::{port}") if published else ()
+    options = ("--label", LABEL, *publish, *(HARDENED if hardened else ()), *options)
+    identity = run("run", "--detach", *options, image.reference).stdout.strip()
     try:
-        yield Container(identity, image.port)
+        yield Container(identity, port)
     finally:
         run("rm", "--force", "--volumes", identity, check=False)
 

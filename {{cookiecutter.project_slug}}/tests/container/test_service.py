@@ -1,13 +1,17 @@
-"""The contract, rows 12 to 16: what a running service must do, in a container that may do next to nothing."""
+"""The contract, rows 12 to 18: what a running service must do, in a container that may do next to nothing."""
 
 import json
+import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 
 import pytest
 
+from app.settings import Settings
 from tests.container import docker
+from tests.container.load import load
 
 MIB = 2**20
 UTC_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|\+00:00)"
@@ -153,6 +157,52 @@ def test_probes_are_not_logged(service: docker.Container) -> None:
     assert not [line for line in _access_lines(service) if line["path"] in {"/healthz", "/readyz"}]
 
 
+@pytest.mark.row(14)
+def test_it_runs_as_any_user(image: docker.Image) -> None:
+    """OpenShift gives every project a user id of its own, with group 0, and no entry in /etc/passwd.
+
+    Mend: make files readable by all; do not look the user up, do not need a home.
+    """
+    with docker.started(image, "--user", "1234567:0") as container:
+        container.wait_until_serving()
+
+
+@pytest.mark.row(14)
+def test_it_runs_without_a_network(image: docker.Image) -> None:
+    """A service that fetches something at start fails when the network does, on all nodes at once.
+
+    Mend: bring everything along in the image. (The health check probes from inside.)
+    """
+    with docker.started(image, "--network", "none", "--health-interval", "1s", published=False) as container:
+        container.wait_until_health_is("healthy", 30)
+
+
+@pytest.mark.row(15)
+def test_it_becomes_healthy_soon(image: docker.Image) -> None:
+    """A rollout, a restart and `depends_on` wait for the health check; with the default interval alone it is 30 s.
+
+    Mend: `--start-interval=1s`, and a start that has nothing to compile.
+    """
+    with docker.started(image) as container:
+        container.wait_until_health_is("healthy", 10)
+
+
+@pytest.mark.row(15)
+def test_it_becomes_unhealthy_when_its_workers_hang(image: docker.Image) -> None:
+    """A check that asks only whether the port is open never notices that nobody answers behind it.
+
+    Mend: a health check that waits for an answer of the application, with a time-out.
+    """
+    options = ("--health-interval", "1s", "--health-timeout", "3s", "--health-retries", "1")
+    with docker.started(image, *options) as container:
+        container.wait_until_health_is("healthy", 30)
+        workers = container.workers()
+        if not workers:
+            pytest.skip("not applicable: there is no worker process that could hang while another lives")
+        container.signal("SIGSTOP", workers)
+        container.wait_until_health_is("unhealthy", 20)
+
+
 @pytest.mark.row(16)
 def test_a_stop_lets_requests_in_flight_finish(slow_service: docker.Container) -> None:
     """Every deployment stops containers; what they are just serving must not be lost.
@@ -189,3 +239,109 @@ def test_idle_connections_do_not_delay_a_stop(image: docker.Image) -> None:
 
         assert container.state["ExitCode"] == 0
         assert seconds < 6, f"the stop took {seconds:.1f} s"
+
+
+@pytest.mark.row(16)
+@pytest.mark.usefixtures("own")
+def test_readiness_ends_before_the_service_does(image: docker.Image) -> None:
+    """A balancer goes on sending for a while after SIGTERM; it must be told first, and served meanwhile.
+
+    Mend: on SIGTERM answer /readyz with 503, and stop only after DRAIN_DELAY seconds.
+    """
+    with docker.started(image, "--env", "DRAIN_DELAY=2") as container:
+        container.wait_until_serving()
+        began = time.monotonic()
+        docker.run("kill", "--signal", "SIGTERM", container.identity)
+        time.sleep(0.5)
+        assert container.request("/readyz").status == 503, "/readyz does not say that the service is going away"
+        assert container.request("/").status == 200, "requests are refused although the balancer may still send them"
+        assert container.request("/healthz").status == 200, "the process lives, and should not be restarted"
+
+        docker.run("wait", container.identity, timeout=20)
+        assert container.state["ExitCode"] == 0
+        assert 1.5 < time.monotonic() - began < 6
+
+
+@pytest.mark.row(17)
+def test_the_port_is_taken_from_the_environment(image: docker.Image) -> None:
+    """Platforms tell a service where to listen. Mend: bind to 0.0.0.0 and the port in PORT."""
+    with docker.started(image, "--env", "PORT=7654", port=7654) as container:
+        container.wait_until_serving()
+
+
+@pytest.mark.row(17)
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_number_of_workers_is_taken_from_the_environment(image: docker.Image, count: int) -> None:
+    """The operator knows the machine, the image does not. Mend: workers from WEB_CONCURRENCY."""
+    with docker.started(image, "--env", f"WEB_CONCURRENCY={count}") as container:
+        container.wait_until_serving()
+        assert container.wait_for_workers(count) == count
+
+
+BAD_VALUES = {
+    "PORT": "http",
+    "WEB_CONCURRENCY": "many",
+    "THREADS": "0",
+    "GRACEFUL_TIMEOUT": "7s",
+    "DRAIN_DELAY": "-1",
+    "TIMEOUT": "",
+    "KEEP_ALIVE": "1.5",
+    "MAX_BODY_BYTES": "1M",
+    "TRUSTED_HOPS": "all",
+    "LOG_LEVEL": "loud",
+    "LOG_FORMAT": "xml",
+}
+
+
+@pytest.mark.row(17)
+@pytest.mark.usefixtures("own")
+def test_every_variable_has_a_bad_value_in_this_test() -> None:
+    """A variable that is not in the list below is not known to be checked. Mend: add it to BAD_VALUES."""
+    assert BAD_VALUES.keys() == {field.name.upper() for field in fields(Settings)}
+
+
+@pytest.mark.row(17)
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES.items())
+def test_a_bad_value_ends_the_container_with_one_clear_line(image: docker.Image, name: str, value: str) -> None:
+    """A typing error must not wait for the first request that meets it, nor hide in a traceback.
+
+    Mend: read all variables at start (app/settings.py).
+    """
+    began = time.monotonic()
+    done = docker.run("run", "--rm", "--label", docker.LABEL, "--env", f"{name}={value}", image.reference, check=False)
+
+    assert done.returncode != 0, f"{name}={value} is accepted"
+    assert time.monotonic() - began < 2, "the container took too long to notice"
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line.startswith(f"{name}={value!r} is not valid: it must be "), line
+
+
+@pytest.mark.row(18)
+@pytest.mark.parametrize("limits", [("--cpus", "1"), ("--cpus", "2"), ("--memory", "64m")], ids=" ".join)
+@pytest.mark.usefixtures("own")
+def test_workers_follow_the_limits(image: docker.Image, limits: tuple[str, str]) -> None:
+    """More workers than CPUs only wait for each other, more than fit into the memory are killed by the kernel.
+
+    Mend: read the limits of the cgroup, not the machine's (app/capacity.py).
+    """
+    expected = {"1": 2, "2": min(2, os.cpu_count() or 1) + 1, "64m": 1}[limits[1]]
+    with docker.started(image, *limits) as container:
+        container.wait_until_serving()
+        assert container.wait_for_workers(expected) == expected
+
+
+@pytest.mark.row(18)
+def test_the_smallest_memory_limit_is_enough(image: docker.Image) -> None:
+    """A limit that is too small shows only under load, as workers that vanish. README.md names 64 MiB as the smallest.
+
+    Mend: fewer workers, less that each of them loads.
+    """
+    with docker.started(image, "--memory", "64m", "--memory-swap", "64m") as container:
+        container.wait_until_serving()
+        failures = load(container, requests=10_000, clients=10)
+        state = container.state
+
+    assert failures == [], f"{len(failures)} requests were lost, such as {failures[:3]}"
+    assert not state["OOMKilled"], "the kernel killed a process for lack of memory"
+    assert state["Running"]

@@ -63,3 +63,11 @@ def test_a_response_made_by_the_view_is_left_alone(app: Flask, client: FlaskClie
     response = client.get("/teapot")
 
     assert (response.status_code, response.text) == (418, "short and stout")
+
+
+def test_a_client_that_pauses_for_too_long_is_told_so(app: Flask, client: FlaskClient) -> None:
+    @app.get("/upload")
+    def upload() -> str:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    assert client.get("/upload").status_code == 408

@@ -1,8 +1,9 @@
-"""Mounted into a container by the contract: gives any Flask application a slow page, without a change of its image.
+"""Mounted into a container by the contract: gives any Flask application two more pages, without a change of its image.
 
-GET /contract/sleep?3 waits 3 seconds and then answers like /.
+/contract/sleep?3 waits 3 seconds, then answers like /; /contract/worker tells the number of the process that answers.
 """
 
+import os
 import time
 from contextlib import suppress
 from typing import Any
@@ -12,10 +13,13 @@ with suppress(ImportError):
 
     _wsgi_app = Flask.wsgi_app
 
-    def _slow_wsgi_app(self: Flask, environ: dict[str, Any], start_response: Any) -> Any:
+    def _with_contract_pages(self: Flask, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/contract/worker":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [str(os.getpid()).encode()]
         if environ["PATH_INFO"] == "/contract/sleep":
             time.sleep(float(environ["QUERY_STRING"]))
             environ["PATH_INFO"] = "/"
         return _wsgi_app(self, environ, start_response)
 
-    Flask.wsgi_app = _slow_wsgi_app  # type: ignore[method-assign]
+    Flask.wsgi_app = _with_contract_pages  # type: ignore[method-assign]

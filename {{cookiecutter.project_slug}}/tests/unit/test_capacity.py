@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.workers import default_workers
+from app.capacity import default_workers
 
 MIB = 2**20
 UNLIMITED_V1 = str(0x7FFFFFFFFFFFF000)
@@ -40,11 +40,11 @@ def _v2(root: Path, quota: str, memory: str) -> Path:
 @pytest.mark.parametrize(
     ("quota", "memory", "workers"),
     [
-        pytest.param("max", "max", 8, id="no limit: one per CPU"),
-        pytest.param("400000", "max", 4, id="four CPUs"),
-        pytest.param("350000", "max", 4, id="a started CPU counts"),
-        pytest.param("50000", "max", 2, id="half a CPU: still two"),
-        pytest.param("1600000", "max", 8, id="a quota above the CPUs there are"),
+        pytest.param("max", "max", 9, id="no limit: one per CPU and one more"),
+        pytest.param("400000", "max", 5, id="four CPUs"),
+        pytest.param("350000", "max", 5, id="a started CPU counts"),
+        pytest.param("50000", "max", 2, id="half a CPU"),
+        pytest.param("1600000", "max", 9, id="a quota above the CPUs there are"),
         pytest.param("max", str(40 * MIB + 3 * 16 * MIB), 3, id="memory for three"),
         pytest.param("max", str(32 * MIB), 1, id="next to no memory: still one"),
     ],

@@ -1,0 +1,11 @@
+"""The smallest Flask application: what the baselines serve, and the bare application of the throughput measure."""
+
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def index() -> str:
+    """Greet the world."""
+    return "<p>Hello, World!</p>"

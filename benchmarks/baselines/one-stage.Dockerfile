@@ -1,0 +1,9 @@
+# In the spirit of the shortest Dockerfile that works. It is here to be measured against, not to be copied.
+ARG PYTHON_VERSION=3.14
+FROM python:${PYTHON_VERSION}-slim-trixie
+WORKDIR /app
+COPY . .
+RUN pip install -r requirements.txt
+EXPOSE 5000
+HEALTHCHECK CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://localhost:5000/')"]
+CMD ["gunicorn", "--bind", "0.0.0.0:5000", "app:app"]

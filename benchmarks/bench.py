@@ -1,0 +1,569 @@
+"""Measure the service against two typical images and against a bare Flask application: `make bench`.
+
+Everything is measured in one run, the variants in turn in every round, on one machine: medians and spread are reported,
+and only ratios mean something elsewhere. Needs a Docker Engine; wrk, where it is installed, adds the throughput.
+
+    template     the default answers, as they are baked
+    two-stage    baselines/two-stage.Dockerfile, in the spirit of a blog post about small images
+    one-stage    baselines/one-stage.Dockerfile, in the spirit of the shortest Dockerfile that works
+    bare         the application of the baselines under threaded workers like the template's, for the throughput
+
+All containers are hardened alike and run without health checks, so that none falls into a measurement. Load goes to a
+published port of 127.0.0.1. What was made is removed at the end, except for the build cache, which cannot be told apart.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks.chart import Bars, draw
+
+HERE = Path(__file__).parent
+TEMPLATE = HERE.parent
+LABEL = f"benchmark={os.getpid()}"
+PIN = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
+
+# A baseline cannot start without a directory to write to.
+HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--no-healthcheck")
+WRITABLE = ("--tmpfs", "/tmp")
+# Workers of the memory measure. Under load there is one for each core, as many as the template starts by itself.
+MEMORY_WORKERS = 4
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+THREADS = 8
+COLUMNS = ("template", "two-stage", "one-stage", "bare")
+REQUESTS_BEFORE_MEMORY = 200
+PROBES = 5
+SECONDS_TO_START = 60
+# Runs in the container, so that the CPU time is that of the probe alone, without Docker's and without the server's.
+TIME_PROBES = """
+import resource, subprocess, sys
+for _ in range(int(sys.argv[1])):
+    subprocess.run(sys.argv[2:], check=True, stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime)
+"""
+
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured, and how many of its SI units one of the unit shown is."""
+
+    title: str
+    unit: str
+    scale: float = 1
+    more_is_better: bool = False
+
+    def number(self, value: float) -> str:
+        """Return a value in the unit shown, to three digits."""
+        shown = value / self.scale
+        return f"{shown:.{2 if shown < 10 else 1 if shown < 100 else 0}f}"
+
+    def show(self, value: float) -> str:
+        """Return a value with its unit."""
+        return f"{self.number(value)} {self.unit}"
+
+
+START = Measure("start -> first 200", "ms", 1e-3)
+PROBE = Measure("CPU of one health probe", "ms", 1e-3)
+KEEP_ALIVE = Measure("throughput with keep-alive", "requests/s", more_is_better=True)
+CLOSE = Measure("throughput without keep-alive", "requests/s", more_is_better=True)
+PSS = Measure(f"memory of {MEMORY_WORKERS} workers (PSS)", "MB", 1e6)
+WORKER_PSS = Measure("memory of one worker (PSS)", "MB", 1e6)
+SIZE = Measure("image on disk", "MB", 1e6)
+ON_TOP = Measure("image on disk, on top of its base", "MB", 1e6)
+COMPRESSED = Measure("image compressed (gzip -6)", "MB", 1e6)
+COLD = Measure("cold build", "s")
+DEPENDENCIES = Measure("dependency rebuild", "s")
+CODE = Measure("code-only rebuild", "s")
+NO_OP = Measure("no-op build", "s")
+MEASURES = (
+    *(START, PROBE, PSS, WORKER_PSS, SIZE, ON_TOP, COMPRESSED, COLD, DEPENDENCIES, CODE, NO_OP),
+    *(KEEP_ALIVE, CLOSE),
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An image, the files it is built from, and how it is run."""
+
+    name: str
+    project: Path
+    dockerfile: str
+    code: str
+    run_options: tuple[str, ...] = WRITABLE
+
+    @property
+    def tag(self) -> str:
+        """Return the name of its image."""
+        return f"benchmark-{self.dockerfile.lower()}:{os.getpid()}"
+
+
+@dataclass(frozen=True)
+class Container:
+    """A running container, its published port, and the seconds from the start of its process to its first 200."""
+
+    identity: str
+    port: int
+    first_answer: float
+
+
+def run(*command: str) -> str:
+    """Return what the command prints; end the program with its last words if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[:3])} …: exit code {done.returncode}\n{done.stderr.strip()[-2000:]}")
+    return done.stdout.strip()
+
+
+# ---- the variants ----
+
+
+def variants(folder: Path, python_version: str) -> tuple[Variant, Variant, Variant, Variant]:
+    """Lay out what is built below `folder`: the template baked with its default answers, and the baselines."""
+    options = ("--no-input", "--default-config", "--output-dir", str(folder))
+    run(sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options, f"python_version={python_version}")
+    template = Variant("template", folder / "hello-service", "Dockerfile", "app/views.py", ())
+    two, one = (
+        Variant(name, Path(shutil.copytree(HERE / "baselines", folder / name)), f"{name}.Dockerfile", "app.py")
+        for name in ("two-stage", "one-stage")
+    )
+    threaded = f"GUNICORN_CMD_ARGS=--worker-class gthread --threads {THREADS}"
+    bare = Variant("bare", two.project, two.dockerfile, two.code, (*WRITABLE, "--env", threaded))
+    return template, two, one, bare
+
+
+def pins(requirements: Path) -> dict[str, str]:
+    """Return the versions that a requirements file pins."""
+    return {name.lower(): version for name, version in PIN.findall(requirements.read_text())}
+
+
+def build(variant: Variant, python_version: str, *options: str) -> float:
+    """Build the image; return the seconds it took."""
+    options = (*options, "--label", LABEL, "--tag", variant.tag, "--file", str(variant.project / variant.dockerfile))
+    if variant.name != "template":
+        options = (*options, "--build-arg", f"PYTHON_VERSION={python_version}")
+    began = time.monotonic()
+    run("docker", "build", "--quiet", *options, str(variant.project))
+    return time.monotonic() - began
+
+
+def rebuild(variant: Variant, python_version: str, edited: str) -> float:
+    """Add a comment to a file of the project and build the image; return the seconds the build took."""
+    with (variant.project / edited).open("a") as file:
+        file.write(f"# edit {time.time_ns()}\n")
+    return build(variant, python_version)
+
+
+# ---- running containers ----
+
+
+@contextmanager
+def started(variant: Variant, workers: int | None = None) -> Iterator[Container]:
+    """Run a hardened container, with its default number of workers or another, and remove it afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    concurrency = ("--env", f"WEB_CONCURRENCY={workers}") if workers else ()
+    options = (*HARDENED, *variant.run_options, *concurrency, "--publish", f"127.0.0.1:{port}:5000")
+    identity = run("docker", "create", "--label", LABEL, *options, variant.tag)
+    try:
+        # Started in the background, as the service may answer before the docker command has ended.
+        with subprocess.Popen(("docker", "start", identity), stdout=subprocess.DEVNULL) as start:
+            answered = wait_for_200(port)
+        if start.returncode:
+            raise SystemExit(f"{variant.name}: the container did not start")
+        began = datetime.fromisoformat(run("docker", "inspect", "--format", "{{.State.StartedAt}}", identity))
+        yield Container(identity, port, (answered - began).total_seconds())
+    finally:
+        run("docker", "rm", "--force", identity)
+
+
+def wait_for_200(port: int) -> datetime:
+    """Ask every 2 ms; return the moment of the first 200."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        try:
+            get(port)
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.002)
+        else:
+            return datetime.now(UTC)
+    raise SystemExit(f"no 200 after {SECONDS_TO_START} s")
+
+
+def get(port: int) -> None:
+    """Ask for the page on a connection of its own; raise HTTPException for anything but a 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise http.client.HTTPException(answer.status)
+    finally:
+        connection.close()
+
+
+def probe_cpu(variant: Variant, container: Container) -> float:
+    """Return the CPU seconds of one run of the image's own HEALTHCHECK."""
+    command = json.loads(
+        run("docker", "image", "inspect", "--format", "{{json .Config.Healthcheck.Test}}", variant.tag)
+    )
+    probes = ("python", "-c", TIME_PROBES, str(PROBES), *command[1:])
+    return float(run("docker", "exec", container.identity, *probes)) / PROBES
+
+
+def proportional_memory(container: Container) -> tuple[float, float]:
+    """Return the bytes (PSS) of all processes of the container, and of one worker on average, after some requests."""
+    for _ in range(REQUESTS_BEFORE_MEMORY):
+        get(container.port)
+    processes = run("docker", "top", container.identity, "-eo", "pid").split()[1:]
+    pages = {
+        process: 1024 * int(re.findall(r"^Pss: +(\d+)", Path(f"/proc/{process}/smaps_rollup").read_text(), re.M)[0])
+        for process in processes
+    }
+    arbiter = pages[run("docker", "inspect", "--format", "{{.State.Pid}}", container.identity)]
+    total = sum(pages.values())
+    return total, (total - arbiter) / (len(pages) - 1)
+
+
+def throughput(container: Container, seconds: int, *headers: str) -> float:
+    """Return the requests a second that wrk gets answered with 200 on 32 connections."""
+    options = (*("-t2", "-c32", f"-d{seconds}s"), *(part for header in headers for part in ("-H", header)))
+    report = run("wrk", *options, f"http://127.0.0.1:{container.port}/")
+    if "Non-2xx" in report:
+        raise SystemExit(f"not every answer was a 200:\n{report}")
+    return float(re.findall(r"Requests/sec: +([\d.]+)", report)[0])
+
+
+# ---- images ----
+
+
+def size(image: str) -> int:
+    """Return the bytes of the image on disk."""
+    return int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
+
+
+def compressed_size(image: str) -> int:
+    """Return the bytes of the image's layers, each compressed as by gzip -6, as a registry would store them."""
+    with tempfile.TemporaryFile() as file:
+        subprocess.run(("docker", "save", image), check=True, stdout=file)
+        file.seek(0)
+        with tarfile.open(fileobj=file) as archive:
+            layers = json.loads(b"".join(blocks(archive, "manifest.json")))[0]["Layers"]
+            return sum(gzip_size(blocks(archive, layer)) for layer in layers)
+
+
+def blocks(archive: tarfile.TarFile, name: str) -> Iterator[bytes]:
+    """Return the content of a file in the archive, piece by piece."""
+    content = archive.extractfile(name)
+    if content is None:
+        raise SystemExit(f"docker save: {name} is not a file")
+    return iter(lambda: content.read(2**20), b"")
+
+
+def gzip_size(content: Iterator[bytes]) -> int:
+    """Return the bytes of the content compressed."""
+    compressor = zlib.compressobj(6, wbits=31)
+    return sum(len(compressor.compress(block)) for block in content) + len(compressor.flush())
+
+
+# ---- one run ----
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is wanted, and what this machine can measure."""
+
+    python_version: str
+    rounds: int
+    seconds: int
+    memory: bool
+    wrk: bool
+
+
+class Run:
+    """One run: it builds the variants, measures them in turn, and holds the samples."""
+
+    def __init__(self, options: Options, folder: Path) -> None:
+        """Lay out the variants below a folder."""
+        self.options = options
+        *self.images, self.bare = variants(folder, options.python_version)
+        self.samples: dict[Measure, dict[str, list[float]]] = {}
+
+    def add(self, measure: Measure, variant: Variant, value: float) -> None:
+        """Keep a sample."""
+        self.samples.setdefault(measure, {}).setdefault(variant.name, []).append(value)
+
+    def steps(self) -> Iterator[tuple[str, Callable[[Variant], None], Variant]]:
+        """Return what there is to do: every round begins with another image, so that none always has the best place."""
+        for image in self.images:
+            yield "first build", self.prepare, image
+        for number in range(self.options.rounds):
+            turn = number % len(self.images)
+            images = (*self.images[turn:], *self.images[:turn])
+            for image in images:
+                yield "start, health probe", self.start, image
+            for image in images if self.options.memory else ():
+                yield "memory", self.remember, image
+            for variant in (*images, self.bare) if self.options.wrk else ():
+                yield "throughput", self.load, variant
+            for image in images:
+                yield "builds", self.rebuild, image
+
+    def measure(self) -> None:
+        """Do it all with a progress display."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        steps = list(self.steps())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("", total=len(steps))
+            for what, step, variant in steps:
+                progress.update(task, description=f"{variant.name + ': ' + what:<30}")
+                step(variant)
+                progress.advance(task)
+
+    def prepare(self, variant: Variant) -> None:
+        """Build the image, and take its sizes: they are the same in every round."""
+        build(variant, self.options.python_version)
+        self.add(SIZE, variant, size(variant.tag))
+        self.add(ON_TOP, variant, size(variant.tag) - size(base_image(self.options.python_version)))
+        self.add(COMPRESSED, variant, compressed_size(variant.tag))
+
+    def start(self, variant: Variant) -> None:
+        """Measure the start, and the health probe of the running container."""
+        with started(variant) as container:
+            self.add(START, variant, container.first_answer)
+            self.add(PROBE, variant, probe_cpu(variant, container))
+
+    def remember(self, variant: Variant) -> None:
+        """Measure the memory."""
+        with started(variant, MEMORY_WORKERS) as container:
+            total, worker = proportional_memory(container)
+        self.add(PSS, variant, total)
+        self.add(WORKER_PSS, variant, worker)
+
+    def load(self, variant: Variant) -> None:
+        """Measure the throughput."""
+        with started(variant, CORES) as container:
+            self.add(KEEP_ALIVE, variant, throughput(container, self.options.seconds))
+            self.add(CLOSE, variant, throughput(container, self.options.seconds, "Connection: close"))
+
+    def rebuild(self, variant: Variant) -> None:
+        """Measure the builds."""
+        version = self.options.python_version
+        self.add(COLD, variant, build(variant, version, "--no-cache"))
+        self.add(DEPENDENCIES, variant, rebuild(variant, version, "requirements.txt"))
+        self.add(CODE, variant, rebuild(variant, version, variant.code))
+        self.add(NO_OP, variant, build(variant, version))
+
+
+def base_image(python_version: str) -> str:
+    """Return the name of the base image of all variants."""
+    return f"python:{python_version}-slim-trixie"
+
+
+def remove_leftovers() -> None:
+    """Remove what carries the label of this run: containers first, as they hold images."""
+    for kind, command in (("ps", ("rm", "--force")), ("images", ("image", "rm", "--force"))):
+        options = ("--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}")
+        if found := set(run("docker", kind, *options).split()):
+            run("docker", *command, *found)
+
+
+# ---- results ----
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit that the template keeps to, and what was measured."""
+
+    title: str
+    measured: float
+    limit: float
+    unit: str = "x"
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Tell whether the limit is kept."""
+        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
+
+    def row(self) -> tuple[str, str, str, str]:
+        """Return the target as a row of a table."""
+        limit = f"{'≥' if self.at_least else '≤'} {self.limit:g} {self.unit}"
+        return self.title, limit, f"{self.measured:.2f} {self.unit}", "met" if self.met else "missed"
+
+
+class Results:
+    """What came out of a run, in the forms that are written."""
+
+    def __init__(self, run: Run) -> None:
+        """Work out the medians."""
+        self.samples = run.samples
+        self.medians = {
+            measure: {variant: median(values) for variant, values in by_variant.items()}
+            for measure, by_variant in run.samples.items()
+        }
+
+    def ratio(self, measure: Measure, variant: str = "template", to: str = "two-stage") -> float:
+        """Return how many times the median of one variant is that of another."""
+        return self.medians[measure][variant] / self.medians[measure][to]
+
+    def targets(self) -> list[Target]:
+        """Return the targets whose measures were taken."""
+        template = {measure: by_variant["template"] for measure, by_variant in self.medians.items()}
+        targets = [
+            Target("start -> first 200, to two-stage", self.ratio(START), 0.40),
+            Target("CPU of one health probe, to two-stage", self.ratio(PROBE), 0.35),
+            Target("code-only rebuild, longer than no-op", template[CODE] - template[NO_OP], 0.3, "s"),
+            Target("image on disk, on top of its base", template[ON_TOP] / 1e6, 20, "MB"),
+        ]
+        if PSS in template:
+            targets.append(Target(f"memory of {MEMORY_WORKERS} workers, to two-stage", self.ratio(PSS), 0.65))
+        if KEEP_ALIVE in template:
+            kept = "throughput with keep-alive, to "
+            targets.append(Target(f"{kept}two-stage", self.ratio(KEEP_ALIVE), 1.5, at_least=True))
+            targets.append(Target(f"{kept}bare application", self.ratio(KEEP_ALIVE, to="bare"), 0.9, at_least=True))
+        return targets
+
+    def rows(self) -> Iterator[list[str]]:
+        """Return the measures as rows of a table: the medians, and the spread where there is one."""
+        for measure in filter(self.samples.__contains__, MEASURES):
+            row = [measure.title]
+            for variant in COLUMNS:
+                values = self.samples[measure].get(variant, [])
+                shown = measure.show(median(values)) if values else ""
+                if len(values) > 1:
+                    shown += f" ({measure.number(min(values))} to {measure.number(max(values))})"
+                row.append(shown)
+            yield [*row, f"{self.ratio(measure):.2f}"]
+
+    def bars(self) -> Iterator[Bars]:
+        """Return the measures as groups of bars: ratios to the two-stage baseline."""
+        for measure in filter(self.medians.__contains__, MEASURES):
+            if measure is not ON_TOP:
+                values = self.medians[measure]
+                bars = {name: (self.ratio(measure, name), measure.show(value)) for name, value in values.items()}
+                yield Bars(measure.title, bars, measure.more_is_better)
+
+
+def machine(options: Options) -> dict[str, str]:
+    """Return what the figures depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    versions = pins(HERE / "baselines/requirements.txt")
+    python = run("docker", "run", "--rm", "--label", LABEL, base_image(options.python_version), "python", "--version")
+    return {
+        "Date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "Machine": f"{CORES} cores, {model[1] if model else platform.machine()}, {platform.system()} {platform.release()}",
+        "Docker": run("docker", "info", "--format", "{{.ServerVersion}}, {{.Driver}}"),
+        "Versions": f"{python} ({base_image(options.python_version)}), "
+        f"Flask {versions['flask']}, gunicorn {versions['gunicorn']}",
+        "Rounds": str(options.rounds),
+        "Load": f"wrk, 32 connections for {options.seconds} s through a published port, {CORES} workers in each container"
+        if options.wrk
+        else "not measured",
+        "Cold build": "--no-cache, but base image and the template's cache of pip are there",
+    }
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header), *rows))
+
+
+def show(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table."""
+    table = Table(*header, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def report(results: Results, facts: dict[str, str], output: Path) -> None:
+    """Print the tables, and write them with the chart and all samples into a folder."""
+    header = ("Median (min to max)", *COLUMNS, "template / two-stage")
+    target_header = ("Target", "Limit", "Measured", "")
+    targets = [target.row() for target in results.targets()]
+    show("Measures", header, results.rows())
+    show("Targets", target_header, targets)
+
+    output.mkdir(parents=True, exist_ok=True)
+    samples = {measure.title: by_variant for measure, by_variant in results.samples.items()}
+    content = {"facts": facts, "samples": samples, "targets": targets}
+    (output / "results.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    lines = "".join(f"- {name}: {value}\n" for name, value in facts.items())
+    tables = f"{markdown(header, results.rows())}\n{markdown(target_header, targets)}"
+    (output / "results.md").write_text(f"# Measured by `make bench`\n\n{lines}\n{tables}\n![Chart](chart.svg)\n")
+    footer = f"{facts['Machine']} · Docker {facts['Docker']} · {facts['Versions']} · {facts['Date']}"
+    (output / "chart.svg").write_text(draw(list(results.bars()), COLUMNS, footer))
+    console.print(f"Written: results.md, results.json, chart.svg in {output}")
+
+
+def arguments() -> argparse.Namespace:
+    """Return the command line, read."""
+    parser = argparse.ArgumentParser(description="Measure the service against two typical images.")
+    parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="two rounds with short load, to see that it works")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the results")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, report, and return the exit code."""
+    chosen = arguments()
+    if not shutil.which("docker"):
+        raise SystemExit("there is no docker command; the benchmarks need a Docker Engine")
+    if pins(HERE / "baselines/requirements.txt") != pins(TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt"):
+        raise SystemExit("baselines/requirements.txt and the lock of the service name different versions")
+    options = Options(
+        python_version=os.environ.get("PYTHONS", "3.14").split()[0],
+        rounds=2 if chosen.quick else chosen.rounds,
+        seconds=1 if chosen.quick else 3,
+        memory=hasattr(os, "geteuid") and os.geteuid() == 0 and Path("/proc/self/smaps_rollup").exists(),
+        wrk=shutil.which("wrk") is not None,
+    )
+    if not options.memory:
+        console.print("Memory is left out: only root on the engine's own machine can read the PSS of a container.")
+    if not options.wrk:
+        console.print("Throughput is left out: there is no wrk (apt-get install wrk, brew install wrk).")
+    # A build leaves the base image in its cache only; its size and version are asked for by name.
+    if not run("docker", "images", "--quiet", base_image(options.python_version)):
+        run("docker", "pull", "--quiet", base_image(options.python_version))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            measured = Run(options, Path(folder))
+            measured.measure()
+            facts = machine(options)
+        finally:
+            remove_leftovers()
+    results = Results(measured)
+    report(results, facts, chosen.output)
+    return int(chosen.check and not all(target.met for target in results.targets()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

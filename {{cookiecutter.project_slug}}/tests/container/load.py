@@ -1,0 +1,30 @@
+"""A small load: many clients at once, each on a connection that it keeps."""
+
+import http.client
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.container import docker
+
+
+def load(container: docker.Container, requests: int, clients: int) -> list[str]:
+    """Send GET / from `clients` connections, `requests` in all; return what went wrong, one entry a lost request."""
+    with ThreadPoolExecutor(clients) as pool:
+        lost = pool.map(lambda _: _client(container, requests // clients), range(clients))
+        return [problem for problems in lost for problem in problems]
+
+
+def _client(container: docker.Container, requests: int) -> list[str]:
+    lost = []
+    connection = container.connect()
+    for _ in range(requests):
+        try:
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            response.read()
+            if response.status != 200:
+                lost.append(f"status {response.status}")
+        except (OSError, http.client.HTTPException) as error:
+            lost.append(repr(error))
+            connection.close()  # the next request opens a new one
+    connection.close()
+    return lost

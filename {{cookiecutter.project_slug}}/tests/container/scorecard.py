@@ -1,0 +1,120 @@
+"""The scorecard: what each row of the contract says of an image, as a table, as JSON and as Markdown."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+ROWS = {
+    1: "The user is a number and not root",
+    2: "The command is in exec form, stopped by SIGTERM",
+    3: "The health check works, and fails where nothing runs",
+    4: "Labels say what the image is and where it comes from",
+    5: "One port is exposed, and serves",
+    6: "No pip, compiler, curl or wget",
+    7: "Nothing that was not meant to be shipped, no secret",
+    8: "All code is compiled, by hash",
+    9: "Code cannot be changed; no setuid file; nothing writable by all",
+    10: "Size and layers are within budget",
+    11: "A change of code installs nothing; builds are reproducible",
+    12: "Good and bad requests get the right answers",
+    13: "The log is clean, in JSON, with request ids",
+    14: "Runs as any user, and without a network",
+    15: "Becomes healthy soon, and unhealthy when it hangs",
+    16: "A stop loses no request and is not delayed",
+    17: "Port and workers come from the environment, checked",
+    18: "Workers follow the limits; 64 MiB are enough",
+    19: "A killed worker takes only its own requests along",
+    20: "Slow clients do not stop others being served",
+    21: "Memory stays within budget under load",
+}
+
+Status = Literal["passed", "failed", "not applicable", "not run"]
+STYLES: dict[Status, str] = {"passed": "green", "failed": "bold red", "not applicable": "dim", "not run": "dim"}
+
+
+@dataclass
+class Row:
+    """The verdict on one row so far, and the reason if it is not `passed`."""
+
+    number: int
+    title: str
+    status: Status = "not run"
+    reason: str = ""
+
+
+@dataclass
+class Scorecard:
+    """The verdicts of a session, by row."""
+
+    image: str
+    rows: dict[int, Row] = field(default_factory=lambda: {n: Row(n, title) for n, title in ROWS.items()})
+
+    def record(self, number: int, report: pytest.TestReport) -> None:
+        """Take in a phase of a test. One failure fails the row; skipped tests count only where no other was run."""
+        row = self.rows[number]
+        if row.status == "failed":
+            return
+        if report.failed:
+            row.status, row.reason = "failed", _reason(report)
+        elif report.passed and report.when == "call":
+            row.status, row.reason = "passed", ""
+        elif report.skipped and row.status == "not run":
+            row.status, row.reason = "not applicable", _reason(report).removeprefix("not applicable: ")
+
+    @property
+    def passed(self) -> int:
+        """Return the number of rows that passed."""
+        return sum(row.status == "passed" for row in self.rows.values())
+
+    @property
+    def applicable(self) -> int:
+        """Return the number of rows that passed or failed."""
+        return sum(row.status in {"passed", "failed"} for row in self.rows.values())
+
+    def summary(self) -> str:
+        """Return the verdict in one line."""
+        return f"{self.image}: {self.passed} of {self.applicable} rows passed"
+
+    def print(self) -> None:
+        """Print the table to the terminal."""
+        table = Table("Row", "The contract", "Verdict", "Reason", title=self.summary(), title_justify="left")
+        for row in self.rows.values():
+            table.add_row(str(row.number), row.title, Text(row.status, STYLES[row.status]), Text(row.reason))
+        Console().print(table)
+
+    def write(self, path: Path) -> None:
+        """Write the scorecard as JSON, or as Markdown if the name ends in .md."""
+        path.write_text(self.as_markdown() if path.suffix == ".md" else self.as_json(), encoding="utf-8")
+
+    def as_json(self) -> str:
+        """Return the image, the numbers of rows and all verdicts."""
+        rows = [asdict(row) for row in self.rows.values()]
+        numbers = {"passed": self.passed, "applicable": self.applicable}
+        return json.dumps({"image": self.image, **numbers, "rows": rows}, indent=2) + "\n"
+
+    def as_markdown(self) -> str:
+        """Return a heading and a table."""
+        lines = [f"# {self.summary()}", "", "| Row | The contract | Verdict | Reason |", "|---|---|---|---|"]
+        for row in self.rows.values():
+            reason = row.reason.replace("|", "\\|")
+            lines.append(f"| {row.number} | {row.title} | {row.status} | {reason} |")
+        return "\n".join(lines) + "\n"
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Return the first line of what the test said."""
+    if isinstance(report.longrepr, tuple):  # a skip: file, line, message
+        message = report.longrepr[2].removeprefix("Skipped: ")
+    else:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        message = crash.message if crash else str(report.longrepr)
+    line = next(iter(message.strip().splitlines()), "")
+    for kind in ("AssertionError: ", "tests.container.docker.DockerError: "):
+        line = line.removeprefix(kind)
+    return line[:200]

@@ -1,0 +1,95 @@
+"""The contract, rows 7 and 11: what a build of this project ships, and what building it again costs."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.container import docker
+
+pytestmark = pytest.mark.usefixtures("own")
+
+CANARY = "c0ffee-canary-7d1b"
+PLANTED = [
+    *(".env", ".git/config", ".netrc", "id_rsa", "server.key", "notes.txt", "Makefile"),
+    *(".venv/bin/activate", ".pytest_cache/v/cache", "tests/unit/test_canary.py", "node_modules/a.js"),
+    *("app/.env", "app/.env.local", "app/server.pem", "app/keys/server.key", "app/__pycache__/canary.pyc"),
+]
+
+
+def _copy_of_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("context") / "project"
+    shutil.copytree(docker.PROJECT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "*_cache", "__pycache__"))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def canary_image(own: None, tmp_path_factory: pytest.TempPathFactory) -> docker.Image:
+    """Build the project with a canary wherever people keep what must not be shipped, and in a secret."""
+    context = _copy_of_project(tmp_path_factory)
+    for name in PLANTED:
+        path = context / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# {CANARY} {name}\n")
+    pip_conf = context / "pip.conf"
+    pip_conf.write_text(f"# {CANARY} in the secret\n")
+    # A comment in the lock makes the engine install anew, with the secret mounted, instead of taking a cached layer.
+    with (context / "requirements.txt").open("a") as lock:
+        lock.write(f"# {CANARY}\n")
+    tag = f"container-contract-canary:{os.getpid()}"
+    return docker.Image.build(tag, f"--secret=id=pip,src={pip_conf}", context=context)
+
+
+@pytest.mark.row(7)
+def test_nothing_but_the_service_is_shipped(canary_image: docker.Image) -> None:
+    """A password in a layer is public for as long as the image exists, even if a later layer hides the file.
+
+    Mend: a .dockerignore that ignores everything and names what enters; secrets by --mount=type=secret.
+    """
+    caught = [f"{name} ({CANARY} inside)" for name, content in _contents(canary_image) if CANARY.encode() in content]
+
+    assert not caught, f"shipped by mistake: {caught}"
+    assert CANARY not in canary_image.history
+
+
+def _contents(image: docker.Image) -> Iterator[tuple[str, bytes]]:
+    for layer in image.layers():
+        for member in layer:
+            if member.isfile():
+                content = layer.extractfile(member)
+                assert content is not None
+                yield member.name, content.read()
+
+
+@pytest.mark.row(11)
+def test_a_change_of_code_installs_nothing(tmp_path_factory: pytest.TempPathFactory, image: docker.Image) -> None:
+    """The change that is made a hundred times a day must not wait for the package index.
+
+    Mend: copy requirements.txt and install from it before the code is copied.
+    """
+    context = _copy_of_project(tmp_path_factory)
+    code = context / "app/__init__.py"
+    code.write_text(f"{code.read_text()}\n# {time.time_ns()}: new in every run, or the engine would know the layer\n")
+    log = docker.Image.build_log(f"container-contract-changed:{os.getpid()}", *docker.VERSION_OPTIONS, context=context)
+
+    step = re.search(r"^(#[0-9]+) \[.*pip.* install ", log, re.MULTILINE)
+    assert step, f"no step installs anything:\n{log}"
+    assert f"\n{step[1]} CACHED" in log, "the packages were installed again"
+
+
+@pytest.mark.row(11)
+def test_two_builds_of_one_source_give_the_same_layers(image: docker.Image) -> None:
+    """Equal layers are pushed, pulled and scanned once, and show that an image was made from the source it names.
+
+    Mend: fixed dates for everything a RUN leaves behind, nothing random, nothing removed but in the stage that made it.
+    """
+    again = docker.Image.build(f"container-contract-again:{os.getpid()}", "--no-cache", *docker.VERSION_OPTIONS)
+    differing = [
+        n for n, pair in enumerate(zip(image.layer_digests, again.layer_digests, strict=True)) if len({*pair}) > 1
+    ]
+
+    assert not differing, f"layers {differing} of {len(image.layer_digests)} differ"

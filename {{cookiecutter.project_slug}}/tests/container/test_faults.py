@@ -1,0 +1,117 @@
+"""The contract, rows 19 to 21: what a service must bear."""
+
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.container import docker
+from tests.container.load import load
+
+MIB = 2**20
+
+
+@pytest.mark.row(19)
+def test_a_killed_worker_takes_only_its_own_requests_along(slow_service: docker.Container) -> None:
+    """A worker dies of a bug in a C extension or for lack of memory; that must not be the end of the others.
+
+    Mend: more than one worker, under a process that starts a new one.
+    """
+    with ExitStack() as stack:
+        connections = [stack.enter_context(_kept_open(slow_service)) for _ in range(50)]
+        workers = [int(_ask(connection, "/contract/worker")) for connection in connections]
+        if len(set(workers)) == 1 and not slow_service.workers():
+            pytest.fail("there is one process: whatever kills it ends the service")
+        victim = workers[0]
+        with ThreadPoolExecutor(50) as clients:
+            answers = [clients.submit(_ask, connection, "/contract/sleep?0.5") for connection in connections]
+            time.sleep(0.2)
+            slow_service.signal("SIGKILL", [victim])
+        lost = [worker for worker, answer in zip(workers, answers, strict=True) if answer.exception()]
+
+    assert set(lost) <= {victim}, f"requests of other workers were lost: {lost}"
+    assert lost, "the worker was not killed: this proves nothing"
+    assert slow_service.state["Running"]
+    assert load(slow_service, requests=200, clients=10) == [], "the service did not recover"
+
+
+@contextmanager
+def _kept_open(container: docker.Container) -> Iterator[http.client.HTTPConnection]:
+    connection = container.connect()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _ask(connection: http.client.HTTPConnection, path: str) -> bytes:
+    """Send a request on a connection that is kept, and therefore stays with its worker."""
+    connection.auto_open = 0 if connection.sock else 1
+    connection.request("GET", path)
+    response = connection.getresponse()
+    assert response.status == 200, response.status
+    return response.read()
+
+
+SLOW_REQUESTS = {
+    "headers": b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ",
+    "bodies": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n",
+    "long bodies": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n",
+    "nothing at all": b"",
+}
+
+
+@pytest.mark.row(20)
+@pytest.mark.parametrize("sent", SLOW_REQUESTS.values(), ids=SLOW_REQUESTS)
+def test_slow_clients_do_not_stop_others_being_served(image: docker.Image, sent: bytes) -> None:
+    """Phones in tunnels and people of ill will send a byte a second; each must cost a connection, not a worker.
+
+    Mend: let an event loop wait for the request (app/worker.py), or a proxy that buffers in front.
+    """
+    with docker.started(image) as container, ExitStack() as stack:
+        container.wait_until_serving()
+        slow = [stack.enter_context(container.open_socket()) for _ in range(200)]
+        for client in slow:
+            client.sendall(sent)
+        slowest = 0.0
+        for _ in range(20):
+            for client in slow:
+                _send_a_byte(client, bool(sent))
+            began = time.monotonic()
+            assert container.request("/").status == 200
+            slowest = max(slowest, time.monotonic() - began)
+            time.sleep(0.1)
+
+    assert slowest < 1, f"beside 200 slow clients a request took {slowest:.1f} s"
+
+
+def _send_a_byte(client: socket.socket, speaks: bool) -> None:
+    try:
+        if speaks:
+            client.send(b"a")
+    except OSError:
+        pass  # answered and closed, which is one way to deal with it
+
+
+@pytest.mark.row(21)
+def test_memory_after_load_stays_within_budget(image: docker.Image) -> None:
+    """What grows with every request ends in a kill at night. The budget: 64 MiB and 24 MiB a worker, and no growth.
+
+    Mend: look for caches without bound, and for what each request leaves behind.
+    """
+    with docker.started(image, "--env", "WEB_CONCURRENCY=2") as container:
+        container.wait_until_serving()
+        assert load(container, requests=2000, clients=10) == []
+        first = container.memory()
+        assert load(container, requests=4000, clients=10) == []
+        second = container.memory()
+        budget = 64 * MIB + 24 * MIB * len(container.workers())
+
+    assert second <= budget, f"{second / MIB:.0f} MiB in use, the budget is {budget / MIB:.0f}"
+    assert second - first <= 4 * MIB, (
+        f"memory grew from {first / MIB:.1f} to {second / MIB:.1f} MiB within 4000 requests"
+    )
