@@ -7,7 +7,7 @@ help:
 	@echo "make demo   bake the default service, build its image, run it"
 	@echo "make test   run the test suite (container tests need Docker)"
 	@echo "make lint   check style and types of the template's own code"
-	@echo "make bench  measure start-up, image size and build times"
+	@echo "make bench  measure against two typical images (with wrk, throughput as well)"
 
 setup: .venv/installed
 
@@ -29,4 +29,4 @@ lint: setup
 	.venv/bin/mypy
 
 bench: setup
-	.venv/bin/python benchmarks/start_up.py
+	.venv/bin/python -m benchmarks.bench

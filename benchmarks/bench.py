@@ -9,7 +9,7 @@ and only ratios mean something elsewhere. Needs a Docker Engine; wrk, where it i
     bare         the application of the baselines under threaded workers like the template's, for the throughput
 
 All containers are hardened alike and run without health checks, so that none falls into a measurement. Load goes to a
-published port of 127.0.0.1. What was made is removed at the end, except for the build cache, which cannot be told apart.
+published port of 127.0.0.1. What was made is removed at the end, except for the build cache, which carries no label.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -51,7 +52,7 @@ WRITABLE = ("--tmpfs", "/tmp")
 MEMORY_WORKERS = 4
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = 8
-COLUMNS = ("template", "two-stage", "one-stage", "bare")
+NAMES = ("template", "two-stage", "one-stage", "bare")
 REQUESTS_BEFORE_MEMORY = 200
 PROBES = 5
 SECONDS_TO_START = 60
@@ -88,8 +89,8 @@ class Measure:
 
 START = Measure("start -> first 200", "ms", 1e-3)
 PROBE = Measure("CPU of one health probe", "ms", 1e-3)
-KEEP_ALIVE = Measure("throughput with keep-alive", "requests/s", more_is_better=True)
-CLOSE = Measure("throughput without keep-alive", "requests/s", more_is_better=True)
+KEEP_ALIVE = Measure("throughput with keep-alive", "req/s", more_is_better=True)
+CLOSE = Measure("throughput without keep-alive", "req/s", more_is_better=True)
 PSS = Measure(f"memory of {MEMORY_WORKERS} workers (PSS)", "MB", 1e6)
 WORKER_PSS = Measure("memory of one worker (PSS)", "MB", 1e6)
 SIZE = Measure("image on disk", "MB", 1e6)
@@ -118,7 +119,7 @@ class Variant:
     @property
     def tag(self) -> str:
         """Return the name of its image."""
-        return f"benchmark-{self.dockerfile.lower()}:{os.getpid()}"
+        return f"benchmark-{self.project.name}:{os.getpid()}"
 
 
 @dataclass(frozen=True)
@@ -189,11 +190,9 @@ def started(variant: Variant, workers: int | None = None) -> Iterator[Container]
     options = (*HARDENED, *variant.run_options, *concurrency, "--publish", f"127.0.0.1:{port}:5000")
     identity = run("docker", "create", "--label", LABEL, *options, variant.tag)
     try:
-        # Started in the background, as the service may answer before the docker command has ended.
-        with subprocess.Popen(("docker", "start", identity), stdout=subprocess.DEVNULL) as start:
-            answered = wait_for_200(port)
-        if start.returncode:
-            raise SystemExit(f"{variant.name}: the container did not start")
+        # Asked only now: what is sent before the container has its network waits a second to be sent again.
+        run("docker", "start", identity)
+        answered = wait_for_200(port)
         began = datetime.fromisoformat(run("docker", "inspect", "--format", "{{.State.StartedAt}}", identity))
         yield Container(identity, port, (answered - began).total_seconds())
     finally:
@@ -452,7 +451,7 @@ class Results:
         """Return the measures as rows of a table: the medians, and the spread where there is one."""
         for measure in filter(self.samples.__contains__, MEASURES):
             row = [measure.title]
-            for variant in COLUMNS:
+            for variant in NAMES:
                 values = self.samples[measure].get(variant, [])
                 shown = measure.show(median(values)) if values else ""
                 if len(values) > 1:
@@ -477,12 +476,12 @@ def machine(options: Options) -> dict[str, str]:
     python = run("docker", "run", "--rm", "--label", LABEL, base_image(options.python_version), "python", "--version")
     return {
         "Date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "Machine": f"{CORES} cores, {model[1] if model else platform.machine()}, {platform.system()} {platform.release()}",
+        "Machine": f"{CORES} cores, {model[1] if model else platform.machine()}, {platform.platform()}",
         "Docker": run("docker", "info", "--format", "{{.ServerVersion}}, {{.Driver}}"),
         "Versions": f"{python} ({base_image(options.python_version)}), "
         f"Flask {versions['flask']}, gunicorn {versions['gunicorn']}",
         "Rounds": str(options.rounds),
-        "Load": f"wrk, 32 connections for {options.seconds} s through a published port, {CORES} workers in each container"
+        "Load": f"wrk, 32 connections for {options.seconds} s through a published port, {CORES} workers a container"
         if options.wrk
         else "not measured",
         "Cold build": "--no-cache, but base image and the template's cache of pip are there",
@@ -496,7 +495,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def show(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
-    table = Table(*header, title=title, title_justify="left")
+    table = Table(*header, title=title, title_justify="left", box=box.SIMPLE)
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -504,7 +503,7 @@ def show(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> No
 
 def report(results: Results, facts: dict[str, str], output: Path) -> None:
     """Print the tables, and write them with the chart and all samples into a folder."""
-    header = ("Median (min to max)", *COLUMNS, "template / two-stage")
+    header = ("Median (min to max)", *NAMES, "ratio")
     target_header = ("Target", "Limit", "Measured", "")
     targets = [target.row() for target in results.targets()]
     show("Measures", header, results.rows())
@@ -517,15 +516,17 @@ def report(results: Results, facts: dict[str, str], output: Path) -> None:
     lines = "".join(f"- {name}: {value}\n" for name, value in facts.items())
     tables = f"{markdown(header, results.rows())}\n{markdown(target_header, targets)}"
     (output / "results.md").write_text(f"# Measured by `make bench`\n\n{lines}\n{tables}\n![Chart](chart.svg)\n")
-    footer = f"{facts['Machine']} · Docker {facts['Docker']} · {facts['Versions']} · {facts['Date']}"
-    (output / "chart.svg").write_text(draw(list(results.bars()), COLUMNS, footer))
+    footer = [f"{facts['Machine']} · Docker {facts['Docker']}", f"{facts['Versions']} · {facts['Date']}"]
+    (output / "chart.svg").write_text(draw(list(results.bars()), NAMES, footer))
     console.print(f"Written: results.md, results.json, chart.svg in {output}")
 
 
 def arguments() -> argparse.Namespace:
     """Return the command line, read."""
     parser = argparse.ArgumentParser(description="Measure the service against two typical images.")
-    parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (default: 5)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, choices=range(1, 51), metavar="N", help="how often to measure (default: 5)"
+    )
     parser.add_argument("--quick", action="store_true", help="two rounds with short load, to see that it works")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the results")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")

@@ -6,7 +6,7 @@ from html import escape
 
 COLOURS = {"template": "#0b6e4f", "two-stage": "#8d99ae", "one-stage": "#cfd5df", "bare": "#e09f3e"}
 WIDTH, LEFT, RIGHT = 900, 250, 130
-BAR, GAP, TOP, BOTTOM = 13, 14, 70, 50
+BAR, GAP, TOP, BOTTOM = 13, 14, 70, 56
 # The axis ends here; a longer bar is cut off, and its label says how long it would be.
 LONGEST = 2.0
 UNIT = (WIDTH - LEFT - RIGHT) / LONGEST
@@ -21,13 +21,15 @@ class Bars:
     more_is_better: bool
 
 
-def draw(groups: Sequence[Bars], variants: Sequence[str], footer: str) -> str:
+def draw(groups: Sequence[Bars], variants: Sequence[str], footer: Sequence[str]) -> str:
     """Return the chart."""
     height = TOP + sum(len(group.values) * BAR + GAP for group in groups) + BOTTOM
-    lines = [*legend(variants), *axis(height), *bars(groups), text(20, height - 14, footer, "note")]
+    lines = [*legend(variants), *axis(height), *bars(groups)]
+    lines += [text(20, height - 12 - 16 * n, line, "note") for n, line in enumerate(reversed(footer))]
     style = (
-        "text { font: 12px system-ui, sans-serif; fill: #222 } .title { font-size: 16px; font-weight: 600 }"
-        " .note { font-size: 11px; fill: #666 } .end { text-anchor: end } .middle { text-anchor: middle }"
+        "text { font: 12px system-ui, sans-serif; fill: #222; stroke: #fff; stroke-width: 3px; paint-order: stroke }"
+        " .title { font-size: 16px; font-weight: 600 } .note { font-size: 11px; fill: #666 }"
+        " .end { text-anchor: end } .middle { text-anchor: middle }"
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">\n'

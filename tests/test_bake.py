@@ -20,12 +20,16 @@ FILES = {
     "requirements-dev.txt",
     "requirements.in",
     "requirements.txt",
-    *(f"app/{name}.py" for name in ("__init__", "__main__", "errors", "health", "logs", "request_ids")),
-    *(f"app/{name}.py" for name in ("security", "settings", "views", "workers")),
-    *(f"tests/unit/{name}.py" for name in ("conftest", "test_errors", "test_health", "test_healthcheck", "test_logs")),
-    *(f"tests/unit/test_{name}.py" for name in ("request_ids", "security", "settings", "views", "workers")),
-    *(f"tests/container/{name}.py" for name in ("conftest", "docker", "test_compose", "test_image", "test_service")),
-    "tests/container/injected/sitecustomize.py",
+    *(f"app/{name}.py" for name in ("__init__", "__main__", "capacity", "errors", "health", "logs", "request_ids")),
+    *(f"app/{name}.py" for name in ("security", "settings", "views", "worker")),
+    *(f"tests/unit/{name}.py" for name in ("conftest", "test_capacity", "test_errors", "test_health", "test_logs")),
+    *(
+        f"tests/unit/test_{name}.py"
+        for name in ("healthcheck", "request_ids", "security", "settings", "views", "worker")
+    ),
+    *(f"tests/container/{name}.py" for name in ("conftest", "docker", "load", "scorecard")),
+    *(f"tests/container/test_{name}.py" for name in ("build", "compose", "faults", "image", "service")),
+    *(f"tests/container/injected/{name}.py" for name in ("bytecode", "sitecustomize")),
 }
 # Lines that carry a name, a port or a version; everything else is the same bytes in template and project.
 FILES_WITH_ANSWERS = {"Dockerfile", "README.md", "app/settings.py", "compose.yaml", "pyproject.toml"}

@@ -97,8 +97,7 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None, f
 
 
 def test_the_console_block_is_what_is_printed(tmp_path: Path) -> None:
-    (block,) = _blocks(README, "console")
-    command, *expected = block.splitlines()
+    command, *expected = _blocks(README, "console")[0].splitlines()
     arguments = command.removeprefix("$ cookiecutter . ").split()
     done = subprocess.run(
         [sys.executable, "-m", "cookiecutter", str(TEMPLATE), "--output-dir", str(tmp_path), *arguments],

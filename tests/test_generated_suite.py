@@ -1,8 +1,11 @@
 """A freshly baked project passes its own checks, as its owner would run them."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject
+from tests.conftest import LABEL, PYTHONS, TEMPLATE, Bake, BakedProject, docker
 
 CHECKS = {
     "unit tests": ["pytest", "tests/unit"],
@@ -39,10 +42,36 @@ def test_hadolint_has_no_findings(project: BakedProject) -> None:
 
 @pytest.mark.container
 @pytest.mark.parametrize("python_version", PYTHONS)
-def test_the_container_contract_holds(bake: Bake, engine: None, python_version: str) -> None:
+def test_the_container_contract_holds(bake: Bake, engine: None, tmp_path: Path, python_version: str) -> None:
     project = bake(python_version=python_version, port="8080" if python_version != PYTHONS[0] else "5000")
+    files = [tmp_path / "card.json", tmp_path / "card.md"]
+    options = ["--scorecard", *(f"--scorecard-file={file}" for file in files), "-p", "no:cacheprovider"]
 
-    done = project.run("pytest", "tests/container", "--strict-markers", "-p", "no:cacheprovider", CI="true")
+    done = project.run("pytest", "tests/container", *options, CI="true", COLUMNS="160")
 
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout
+    assert "hello-service: 21 of 21 rows passed" in done.stdout
+    card = json.loads(files[0].read_text())
+    assert (card["passed"], card["applicable"], len(card["rows"])) == (21, 21, 21)
+    assert "| 21 | Memory stays within budget under load | passed |  |" in files[1].read_text()
+
+
+@pytest.mark.container
+def test_the_scorecard_judges_a_foreign_image(project: BakedProject, image_tag: str, tmp_path: Path) -> None:
+    context = TEMPLATE / "benchmarks/baselines"
+    options = [f"--label={LABEL}", f"--build-arg=PYTHON_VERSION={PYTHONS[0]}", f"--file={context}/one-stage.Dockerfile"]
+    docker("build", "--tag", image_tag, *options, str(context))
+    card = tmp_path / "card.json"
+    judge = ["pytest", "tests/container/test_image.py", "tests/container/test_build.py", "-p", "no:cacheprovider"]
+
+    with pytest.raises(AssertionError, match="exit code 1\n"):
+        project.run(*judge, "--image", image_tag, "--scorecard", f"--scorecard-file={card}")
+
+    rows = {row["number"]: row for row in json.loads(card.read_text())["rows"]}
+    assert rows[1]["status"] == "failed"
+    assert rows[1]["reason"] == "USER is root (none is set): it must be a number"
+    assert rows[6]["reason"].startswith("build tools in the image: ['/usr/local/bin/pip")
+    assert rows[7]["status"] == "not applicable"
+    assert rows[10]["status"] == "passed"
+    assert rows[12]["status"] == "not run"

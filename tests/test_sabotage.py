@@ -38,7 +38,8 @@ PIP = ' && rm -rf "${packages:?}" && mkdir "$packages" && chmod a-x /usr/local/b
 COPY_APP = "COPY app /srv/app\n"
 ALLOW_LIST = "# An allow-list: nothing enters the build context unless it is named here.\n*\n"
 EXECUTABLE, IMPORTABLE = "test_image.py::test_no_build_tools", "test_image.py::test_no_installer_can_be_imported"
-SHIPPED = "test_image.py::test_nothing_but_the_service_is_shipped"
+SHIPPED = "test_build.py::test_nothing_but_the_service_is_shipped"
+COMPILED = "test_image.py::test_all_code_is_compiled"
 CLEAN = "test_service.py::test_a_clean_life_leaves_a_clean_log"
 STOP = "test_service.py::test_a_stop_lets_requests_in_flight_finish"
 
@@ -72,7 +73,7 @@ SABOTAGES = {
         CHECK,
         'CMD ["curl", "-f", "http://localhost:5000/healthz"]',
         "test_image.py::test_health_check_exists_and_works",
-        "health is not healthy",
+        "not healthy; last probe",
     ),
     "health check that always succeeds": Sabotage(
         "healthcheck.py",
@@ -152,7 +153,7 @@ SABOTAGES = {
         'worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None',
         "",
         CLEAN,
-        "the service does not answer; its log:",
+        "the service does not answer; its log ends with",
     ),
     "probes logged": Sabotage(
         "app/logs.py",
@@ -173,6 +174,206 @@ SABOTAGES = {
     ),
     "killed, not stopped": Sabotage(
         "Dockerfile", COMMAND, f'ENTRYPOINT ["sh", "-c", "\\"$@\\"; exit $?", "-"]\n{COMMAND}', STOP, "was lost"
+    ),
+    "secret by ARG": Sabotage(
+        "Dockerfile",
+        "FROM base AS builder\n",
+        'FROM base AS builder\nARG TOKEN=c0ffee-canary-7d1b\nRUN echo "$TOKEN" >/root/.netrc && mkdir /venv'
+        " && cp /root/.netrc /venv/\n",
+        SHIPPED,
+        "venv/.netrc",
+    ),
+    "standard library uncompiled": Sabotage(
+        "Dockerfile",
+        ' && python -m compileall -qf -j 0 --invalidation-mode unchecked-hash -x site-packages "$lib" \\\n',
+        "",
+        COMPILED,
+        "modules not compiled, ['/usr/local/lib/python3",
+    ),
+    "compiled by time stamp": Sabotage(
+        "Dockerfile",
+        "compileall -q -j 0 --invalidation-mode unchecked-hash /venv",
+        "compileall -q -j 0 /venv",
+        COMPILED,
+        "compiled by time stamp",
+    ),
+    "code uncompiled": Sabotage(
+        "Dockerfile",
+        "python -I -S -m compileall -q --invalidation-mode unchecked-hash /srv \\\n && ",
+        "",
+        COMPILED,
+        "modules not compiled, ['/srv/app/__init__.py'",
+    ),
+    "code of the service's user": Sabotage(
+        "Dockerfile",
+        "COPY --link --from=code /srv /srv",
+        "COPY --link --chown=10001 --from=code /srv /srv",
+        "test_image.py::test_code_is_not_writable",
+        "the service could change",
+    ),
+    "setuid files": Sabotage(
+        "Dockerfile",
+        " && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \\\n",
+        "",
+        "test_image.py::test_no_file_gives_the_rights_of_its_owner",
+        "'/usr/bin/su'",
+    ),
+    "a folder for everybody": Sabotage(
+        "Dockerfile",
+        "# ---- builder",
+        "RUN mkdir -m 777 /data\n# ---- builder",
+        "test_image.py::test_only_temporary_folders_are_writable_by_all",
+        "writable by all: ['/data']",
+    ),
+    "too large": Sabotage(
+        "Dockerfile",
+        "# ---- builder",
+        "RUN head -c 15000000 /dev/urandom >/ballast\n# ---- builder",
+        "test_image.py::test_size_and_layers_stay_within_budget",
+        "MB on disk",
+    ),
+    "a little too large": Sabotage(
+        "Dockerfile",
+        "# ---- builder",
+        "RUN head -c 2000000 /dev/urandom >/ballast\n# ---- builder",
+        "test_image.py::test_little_is_added_to_the_base",
+        "MB above python:",
+    ),
+    "code before dependencies": Sabotage(
+        "Dockerfile",
+        "FROM base AS builder\n",
+        f"FROM base AS builder\n{COPY_APP}",
+        "test_build.py::test_a_change_of_code_installs_nothing",
+        "the packages were installed again",
+    ),
+    "lock without hashes": Sabotage(
+        "requirements.txt",
+        "flask==3.1.3 \\\n",
+        "flask==3.1.3\ngunicorn==27.0.1 \\\n",
+        "test_build.py::test_everything_is_locked_with_hashes",
+        "['flask==3.1.3']",
+    ),
+    "hashes not asked for": Sabotage(
+        "Dockerfile",
+        " --require-hashes",
+        "",
+        "test_build.py::test_everything_is_locked_with_hashes",
+        "without --require-hashes",
+    ),
+    "dates of the build": Sabotage(
+        "Dockerfile",
+        " && find /venv -exec touch -hd @0 {} +",
+        "",
+        "test_build.py::test_two_builds_of_one_source_give_the_same_layers",
+        "differ",
+    ),
+    "virtual environment moved": Sabotage(
+        "Dockerfile",
+        "/venv /venv",
+        "/venv /opt/venv",
+        "test_service.py::test_the_page_is_served",
+        "no such file or directory",
+        then=Sabotage(
+            "Dockerfile",
+            "PATH=/venv/bin:",
+            "PATH=/opt/venv/bin:",
+            "",
+            "",
+            then=Sabotage("Dockerfile", COMMAND, 'CMD ["gunicorn"]', "", ""),
+        ),
+    ),
+    "files for one user only": Sabotage(
+        "Dockerfile",
+        "COPY --link --from=code /srv /srv",
+        "COPY --link --chown=10001 --chmod=500 --from=code /srv /srv",
+        "test_service.py::test_it_runs_as_any_user",
+        "the service does not answer",
+    ),
+    "needs the network": Sabotage(
+        "app/__init__.py",
+        "    app = Flask(__name__)\n",
+        '    import socket\n\n    socket.create_connection(("192.0.2.1", 9), 60)\n    app = Flask(__name__)\n',
+        "test_service.py::test_it_runs_without_a_network",
+        "not healthy",
+    ),
+    "health check without an answer": Sabotage(
+        "healthcheck.py",
+        'return None if b" 200 " in answer',
+        "return None if True",
+        "test_service.py::test_it_becomes_unhealthy_when_its_workers_hang",
+        "not unhealthy",
+        then=Sabotage("healthcheck.py", 'answer = connection.makefile("rb").readline(100)', 'answer = b""', "", ""),
+    ),
+    "healthy after half a minute": Sabotage(
+        "Dockerfile",
+        " --start-interval=1s",
+        "",
+        "test_service.py::test_it_becomes_healthy_soon",
+        "health is starting, not healthy",
+    ),
+    "drain removed": Sabotage(
+        "gunicorn.conf.py",
+        "    server.handle_term = handle_term\n",
+        "",
+        "test_service.py::test_readiness_ends_before_the_service_does",
+        "Connection refused",
+    ),
+    "a fixed port": Sabotage(
+        "gunicorn.conf.py",
+        "{environment.port}",
+        "5000",
+        "test_service.py::test_the_port_is_taken_from_the_environment",
+        "the service does not answer",
+    ),
+    "workers fixed at 4": Sabotage(
+        "gunicorn.conf.py",
+        "environment.web_concurrency or capacity.default_workers()",
+        "4",
+        "test_service.py::test_the_number_of_workers_is_taken_from_the_environment",
+        "assert 4 == 1",
+    ),
+    "environment unchecked": Sabotage(
+        "app/__main__.py",
+        "    settings.load()\n",
+        "",
+        "test_service.py::test_a_bad_value_ends_the_container_with_one_clear_line",
+        "too many values to unpack",
+    ),
+    "limits ignored": Sabotage(
+        "app/capacity.py",
+        "fitting = (_memory_limit(root) - BASE_BYTES) / WORKER_BYTES",
+        "fitting = math.inf",
+        "test_service.py::test_workers_follow_the_limits",
+        "== 1",
+    ),
+    "too much for the smallest limit": Sabotage(
+        "app/__init__.py",
+        "config = config or settings.load()\n",
+        "config = config or settings.load()\n    global BALLAST\n    BALLAST = bytearray(80_000_000)\n",
+        "test_service.py::test_the_smallest_memory_limit_is_enough",
+        "the service does not answer",
+    ),
+    "one process": Sabotage(
+        "gunicorn.conf.py",
+        "environment.web_concurrency or capacity.default_workers()",
+        "1",
+        "test_faults.py::test_a_killed_worker_takes_only_its_own_requests_along",
+        "a single worker holds every request",
+    ),
+    "threads that wait for clients": Sabotage(
+        "gunicorn.conf.py",
+        "worker_class = worker.Worker",
+        'worker_class = "gthread"',
+        "test_faults.py::test_slow_clients_do_not_stop_others_being_served",
+        "timed out",
+    ),
+    "a cache without bound": Sabotage(
+        "app/views.py",
+        '    return "<p>Hello',
+        '    CACHE.append(bytearray(10_000))\n    return "<p>Hello',
+        "test_faults.py::test_memory_after_load_stays_within_budget",
+        "MiB",
+        then=Sabotage("app/views.py", "blueprint = ", "CACHE: list[bytearray] = []\nblueprint = ", "", ""),
     ),
     "grace too short": Sabotage(
         "compose.yaml",

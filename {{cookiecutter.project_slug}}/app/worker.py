@@ -19,13 +19,18 @@ from functools import partial
 from selectors import EVENT_READ
 from typing import Any
 
+from gunicorn.http import wsgi
 from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from app import logs
 
 # How long a request may take to arrive, and how long a client may pause in a body that is read by a thread.
 REQUEST_SECONDS = 10
 # How long a closed connection still takes what the client is sending, so that no reset destroys the answer under way
 # (RFC 9112, section 9.6).
 LINGER_SECONDS = 2
+# How long access lines of the log wait for others to be written with.
+LOG_SECONDS = 0.05
 # More than gunicorn accepts as headers: what is longer goes to a thread, which refuses it.
 HEADER_BYTES = 64 * 1024
 # Longer bodies are left to the thread. With it, a worker buffers 64 MiB at the very most: 1000 connections at once.
@@ -65,6 +70,31 @@ class Connection(TConn):  # type: ignore[misc]
             super().close()
 
 
+class Pieces(list[bytes]):
+    """Stands in for a socket, and keeps what is sent."""
+
+    sendall = list.append
+
+
+class Response(wsgi.Response):  # type: ignore[misc]
+    """A response whose headers leave together with the first piece of its body: one system call and packet, not two."""
+
+    sock: Any
+
+    def write(self, arg: bytes) -> None:
+        """Send a piece of the body, the first one with the headers before it."""
+        if self.headers_sent:
+            super().write(arg)
+            return
+        connection = self.sock
+        self.sock = pieces = Pieces()
+        try:
+            super().write(arg)
+        finally:
+            self.sock = connection
+        connection.sendall(b"".join(pieces))
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """The worker class for gunicorn.conf.py."""
 
@@ -72,6 +102,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Take the arguments of ThreadWorker."""
         super().__init__(*arguments, **options)
         self.lingering: deque[Connection] = deque()
+        self.next_flush = 0.0
+
+    def init_process(self) -> None:
+        """Run the worker."""
+        wsgi.Response = Response
+        logs.BatchHandler.batching = True
+        super().init_process()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Go through the event loop once, which writes the log as well."""
+        super().wait_for_and_dispatch_events(LOG_SECONDS if logs.waiting() else timeout)
+        if time.monotonic() >= self.next_flush:
+            for handler in logs.waiting():
+                handler.flush()
+            self.next_flush = time.monotonic() + LOG_SECONDS
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, and let it wait for its request."""
@@ -138,6 +183,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _keepalive_after(self, connection: Connection, keepalive: bool) -> bool:
         """Keep a connection only if the body of its request has been read: no thread waits for the rest of it."""
+        if keepalive and getattr(connection.parser.mesg.body.reader, "length", None) == 0:
+            return True  # nothing to read, as in nearly every GET: spare the system calls
         return keepalive and bool(connection.parser.finish_body(deadline=time.monotonic() + 0.01))
 
     def linger(self, connection: Connection) -> None:

@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "row(number): the row of the container contract that the test belongs to")
     config.stash[SCORECARD] = Scorecard(config.getoption("--image") or docker.PROJECT.name)
     if config.getoption("--scorecard"):
-        config.option.tbstyle = "no"
+        config.option.tbstyle, config.option.reportchars = "no", "N"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +134,18 @@ class Image:
         if not self.ports:
             raise DockerError("the image exposes no port: name the one of its service with --port")
         return int(self.ports[0].split("/")[0])
+
+    @cached_property
+    def options(self) -> tuple[str, ...]:
+        """Return the hardest options under which the service answers at all: a foreign image may need a softer life.
+
+        Row 12 insists on HARDENED; all others are asked under these, so that each speaks of its own subject.
+        """
+        for options in (HARDENED, (*HARDENED, "--tmpfs", "/tmp")):
+            with suppress(DockerError), started(self, options=options) as container:
+                container.wait_until_serving()
+                return options
+        return ()
 
     @property
     def size(self) -> int:
@@ -280,7 +292,7 @@ class Container:
                 pass  # what arrived before the reset is the answer
             return received
 
-    def wait_until_serving(self, seconds: float = 30) -> None:
+    def wait_until_serving(self, seconds: float = 20) -> None:
         """Wait for the first answer; raise DockerError with the logs if the container ends or stays silent."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -292,14 +304,20 @@ class Container:
                 time.sleep(0.05)
             else:
                 return
-        raise DockerError("\n".join(["the service does not answer; its log:", *self.logs]))
+        logs = self.logs
+        raise DockerError("\n".join([f"the service does not answer; its log ends with: {' '.join(logs[-1:])}", *logs]))
 
     def wait_until_health_is(self, status: str, seconds: float) -> None:
         """Wait until Docker's health check says `status`."""
         deadline = time.monotonic() + seconds
-        while (health := self.state.get("Health") or {}).get("Status") != status:
-            if time.monotonic() > deadline:
-                raise DockerError(f"health is not {status} after {seconds} s: {json.dumps(health, indent=2)}")
+        while (health := self.state.get("Health") or {"Status": "unknown: there is no health check"})[
+            "Status"
+        ] != status:
+            if time.monotonic() > deadline or "Log" not in health:
+                probes = [probe["Output"].strip() for probe in health.get("Log") or []]
+                raise DockerError(
+                    f"after {seconds} s health is {health['Status']}, not {status}; last probe: {probes[-1:]}"
+                )
             time.sleep(0.1)
 
     def stop(self) -> float:
@@ -311,13 +329,17 @@ class Container:
 
 @contextmanager
 def started(
-    image: Image, *options: str, port: int | None = None, published: bool = True, hardened: bool = True
+    image: Image, *more: str, port: int | None = None, published: bool = True, options: tuple[str, ...] | None = None
 ) -> Iterator[Container]:
-    """Run a container of the image, its port (or the one given) published on loopback; remove it afterwards."""
+    """Run a container of the image under its hardest options, or those given, and some more; remove it afterwards.
+
+    The port of its service, or the one given, is published on loopback.
+    """
     port = port or image.port
+    options = image.options if options is None else options
     publish = ("--publish", f"127.0.0.1::{port}") if published else ()
-    options = ("--label", LABEL, *publish, *(HARDENED if hardened else ()), *options)
-    identity = run("run", "--detach", *options, image.reference).stdout.strip()
+    command = ("run", "--detach", "--label", LABEL, *publish, *options, *more, image.reference)
+    identity = run(*command).stdout.strip()
     try:
         yield Container(identity, port)
     finally:

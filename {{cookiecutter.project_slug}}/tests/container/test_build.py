@@ -82,6 +82,20 @@ def test_a_change_of_code_installs_nothing(tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.row(11)
+def test_everything_is_locked_with_hashes() -> None:
+    """A version can be published anew with other content, by its author or by whoever has stolen the password.
+
+    Mend: `uv pip compile --generate-hashes`, and `pip install --require-hashes` in the Dockerfile.
+    """
+    lock = (docker.PROJECT / "requirements.txt").read_text().replace("\\\n", " ")
+    requirements = [line for line in lock.splitlines() if line and not line.lstrip().startswith("#")]
+    loose = [line for line in requirements if "==" not in line or "--hash=sha256:" not in line]
+
+    assert not loose, f"without a version or a hash: {loose}"
+    assert "--require-hashes" in (docker.PROJECT / "Dockerfile").read_text(), "installed without --require-hashes"
+
+
+@pytest.mark.row(11)
 def test_two_builds_of_one_source_give_the_same_layers(image: docker.Image) -> None:
     """Equal layers are pushed, pulled and scanned once, and show that an image was made from the source it names.
 

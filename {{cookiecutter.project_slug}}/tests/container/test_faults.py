@@ -24,8 +24,7 @@ def test_a_killed_worker_takes_only_its_own_requests_along(slow_service: docker.
     with ExitStack() as stack:
         connections = [stack.enter_context(_kept_open(slow_service)) for _ in range(50)]
         workers = [int(_ask(connection, "/contract/worker")) for connection in connections]
-        if len(set(workers)) == 1 and not slow_service.workers():
-            pytest.fail("there is one process: whatever kills it ends the service")
+        assert len(set(workers)) > 1, "a single worker holds every request: whatever kills it takes all of them along"
         victim = workers[0]
         with ThreadPoolExecutor(50) as clients:
             answers = [clients.submit(_ask, connection, "/contract/sleep?0.5") for connection in connections]
@@ -36,6 +35,7 @@ def test_a_killed_worker_takes_only_its_own_requests_along(slow_service: docker.
     assert set(lost) <= {victim}, f"requests of other workers were lost: {lost}"
     assert lost, "the worker was not killed: this proves nothing"
     assert slow_service.state["Running"]
+    slow_service.wait_until_serving()
     assert load(slow_service, requests=200, clients=10) == [], "the service did not recover"
 
 
@@ -105,7 +105,7 @@ def test_memory_after_load_stays_within_budget(image: docker.Image) -> None:
     """
     with docker.started(image, "--env", "WEB_CONCURRENCY=2") as container:
         container.wait_until_serving()
-        assert load(container, requests=2000, clients=10) == []
+        assert load(container, requests=4000, clients=10) == []  # until all threads and caches have grown up
         first = container.memory()
         assert load(container, requests=4000, clients=10) == []
         second = container.memory()

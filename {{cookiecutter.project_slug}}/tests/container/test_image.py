@@ -144,7 +144,7 @@ def test_all_code_is_compiled(image: docker.Image) -> None:
 @pytest.mark.row(8)
 def test_a_start_writes_no_bytecode(image: docker.Image) -> None:
     """What a start writes into the container is work that every start repeats. Mend: compile at build time."""
-    with docker.started(image, hardened=False) as container:
+    with docker.started(image, options=()) as container:
         container.wait_until_serving()
         changed = docker.run("diff", container.identity).stdout.splitlines()
 

@@ -1,5 +1,6 @@
 """Log lines."""
 
+import io
 import json
 import logging
 import sys
@@ -88,3 +89,36 @@ def test_probes_are_not_logged(access: logs.GunicornLogger, caplog: pytest.LogCa
 def test_text_for_people_is_available() -> None:
     assert logs.configuration("debug", "text")["handlers"]["stdout"]["formatter"] == "text"
     assert logs.configuration("debug", "text")["root"]["level"] == "DEBUG"
+
+
+@pytest.fixture
+def handler(monkeypatch: pytest.MonkeyPatch) -> logs.BatchHandler:
+    monkeypatch.setattr(logs.BatchHandler, "batching", True)
+    return logs.BatchHandler(io.StringIO())
+
+
+def test_access_lines_wait_and_keep_their_order(handler: logs.BatchHandler) -> None:
+    access = logging.LogRecord("gunicorn.access", logging.INFO, __file__, 1, "first", (), None)
+    handler.handle(access)
+    assert handler.stream.getvalue() == ""  # type: ignore[attr-defined]
+
+    handler.handle(_record("second"))
+    assert handler.stream.getvalue() == "first\nsecond\n"  # type: ignore[attr-defined]
+
+
+def test_lines_that_wait_can_be_flushed(handler: logs.BatchHandler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [handler])
+    assert logs.waiting() == []
+
+    handler.handle(logging.LogRecord("gunicorn.access", logging.INFO, __file__, 1, "first", (), None))
+    assert logs.waiting() == [handler]
+
+    handler.flush()
+    assert handler.stream.getvalue() == "first\n"  # type: ignore[attr-defined]
+    assert logs.waiting() == []
+
+
+def test_a_reader_that_has_gone_does_not_stop_the_service(handler: logs.BatchHandler) -> None:
+    handler.stream.close()
+
+    handler.handle(_record("nobody reads this"))
