@@ -48,7 +48,7 @@ PIN = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
 # A baseline cannot start without a directory to write to.
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--no-healthcheck")
 WRITABLE = ("--tmpfs", "/tmp")
-# Workers of the memory measure. Under load there is one for each core, as many as the template starts by itself.
+# Workers of the memory measure. Under load there is one for each core.
 MEMORY_WORKERS = 4
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = 8

@@ -1,5 +1,6 @@
 """How gunicorn serves the application. What an operator may change is in app/settings.py."""
 
+import gc
 import os
 import signal
 from typing import Any
@@ -34,11 +35,15 @@ logconfig_dict = logs.configuration(environment.log_level, environment.log_forma
 
 
 def when_ready(server: Any) -> None:
-    """Put the drain in front of gunicorn's own graceful stop.
+    """Prepare the fork of the workers, and put the drain in front of gunicorn's own graceful stop.
 
     On SIGTERM /readyz turns 503 at once, and for DRAIN_DELAY seconds all else goes on as before, so that load
     balancers notice in time. A second SIGTERM cuts the wait short.
     """
+    # What has been loaded by now stays. Without this, the first full collection in a worker would touch all of it, and
+    # with that copy every page the workers share.
+    gc.freeze()
+
     stop = server.handle_term
 
     def handle_term() -> None:

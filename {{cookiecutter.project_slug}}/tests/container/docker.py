@@ -220,9 +220,11 @@ class Container:
 
     @cached_property
     def address(self) -> tuple[str, int]:
-        """Return host and port at which the service can be reached from here."""
-        published = run("port", self.identity, f"{self.service_port}/tcp").stdout.splitlines()[0]
-        return "127.0.0.1", int(published.rsplit(":", 1)[1])
+        """Return host and port at which the service can be reached from here; raise an OSError if there is none."""
+        published = run("port", self.identity, f"{self.service_port}/tcp", check=False).stdout.splitlines()
+        if not published:
+            raise ConnectionRefusedError("no port is published: the container has ended")
+        return "127.0.0.1", int(published[0].rsplit(":", 1)[1])
 
     @property
     def state(self) -> dict[str, Any]:
