@@ -375,13 +375,6 @@ SABOTAGES = {
         "MiB",
         then=Sabotage("app/views.py", "blueprint = ", "CACHE: list[bytearray] = []\nblueprint = ", "", ""),
     ),
-    "shared memory copied": Sabotage(
-        "gunicorn.conf.py",
-        "    gc.freeze()\n",
-        "",
-        "test_faults.py::test_memory_after_load_stays_within_budget",
-        "memory grew from",
-    ),
     "grace too short": Sabotage(
         "compose.yaml",
         "stop_grace_period: 15s",
