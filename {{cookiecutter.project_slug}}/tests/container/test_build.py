@@ -96,14 +96,16 @@ def test_everything_is_locked_with_hashes() -> None:
 
 
 @pytest.mark.row(11)
-def test_two_builds_of_one_source_give_the_same_layers(image: docker.Image) -> None:
+def test_two_builds_of_one_source_give_the_same_layers() -> None:
     """Equal layers are pushed, pulled and scanned once, and show that an image was made from the source it names.
 
     Mend: fixed dates for everything a RUN leaves behind, nothing random, nothing removed but in the stage that made it.
     """
-    again = docker.Image.build(f"container-contract-again:{os.getpid()}", "--no-cache", *docker.VERSION_OPTIONS)
-    differing = [
-        n for n, pair in enumerate(zip(image.layer_digests, again.layer_digests, strict=True)) if len({*pair}) > 1
-    ]
+    # Both anew: the engine's cache does not look at dates, so a layer in it may be that of a build with other dates.
+    one, other = (
+        docker.Image.build(f"container-contract-{name}:{os.getpid()}", "--no-cache").layer_digests
+        for name in ("one", "other")
+    )
+    differing = [number for number, pair in enumerate(zip(one, other, strict=True)) if len(set(pair)) > 1]
 
-    assert not differing, f"layers {differing} of {len(image.layer_digests)} differ"
+    assert not differing, f"layers {differing} of {len(one)} differ"
