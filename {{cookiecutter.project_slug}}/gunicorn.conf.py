@@ -56,3 +56,21 @@ def when_ready(server: Any) -> None:
 
     signal.signal(signal.SIGALRM, lambda *_: server.signal(signal.SIGTERM, None))
     server.handle_term = handle_term
+
+    # A worker that is told to stop before it has handlers of its own would never hear of it, and the service would stop
+    # by GRACEFUL_TIMEOUT and SIGKILL. So the signal waits during the fork, here and in the worker until it is ready.
+    spawn = server.spawn_worker
+
+    def spawn_worker() -> Any:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return spawn()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    server.spawn_worker = spawn_worker
+
+
+def post_worker_init(_: Any) -> None:
+    """Let a worker hear SIGTERM, now that it has its handlers."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
