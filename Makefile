@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint bench bench-start
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
@@ -30,3 +30,6 @@ lint: setup
 
 bench: setup
 	.venv/bin/python -m benchmarks.bench
+
+bench-start: setup
+	.venv/bin/python benchmarks/start_up.py
