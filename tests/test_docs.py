@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.demo import page
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
-SERVICE_README = (TEMPLATE / "{{cookiecutter.project_slug}}/README.md").read_text(encoding="utf-8")
 
 # Commands that go on until they are stopped: what they serve is looked at meanwhile.
 SERVING = ("docker run ", ".venv/bin/flask ", ".venv/bin/python -m app")
@@ -37,15 +37,6 @@ def _commands(markdown: str) -> list[str]:
     return [line for block in _blocks(markdown, "sh") for line in block.replace("\\\n", " ").splitlines()]
 
 
-def _page(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()
-
-
 def _page_of_server(project: Path, command: str, port: int) -> str:
     """Run a command that serves until it is stopped; return the page it serves."""
     server = subprocess.Popen(
@@ -55,7 +46,7 @@ def _page_of_server(project: Path, command: str, port: int) -> str:
         for _ in range(300):
             assert server.poll() is None, f"{command} ended: {server.communicate()[0]}"
             try:
-                return _page(port)
+                return page(port)
             except (OSError, http.client.HTTPException):
                 time.sleep(0.1)
         raise AssertionError(f"{command} does not serve")
@@ -177,7 +168,7 @@ def _page_and_stop_command(output: str) -> tuple[str, str]:
     last = re.search(r"http://localhost:(\d+)/ says (.*)\nTo stop it: (.*)\n", output)
     assert last, output
     assert last[2] == "<p>Hello, World!</p>"
-    return _page(int(last[1])), last[3]
+    return page(int(last[1])), last[3]
 
 
 @pytest.mark.container
@@ -188,10 +179,10 @@ def test_make_demo_runs_the_service_in_a_container(tmp_path: Path, engine: None,
         pytest.skip("a demo is running; it would be replaced")
     images_before = docker("images", "--quiet", "hello-service")
     output = _demo(_clone(tmp_path))
-    page, command = _page_and_stop_command(output)
+    served, command = _page_and_stop_command(output)
     stop(command if images_before else f"{command} && docker image rm hello-service")
 
-    assert page == "<p>Hello, World!</p>"
+    assert served == "<p>Hello, World!</p>"
     assert "Building the image" in output
     assert command == "docker rm --force hello-service-demo"
 
@@ -200,10 +191,10 @@ def test_make_demo_without_docker_serves_from_a_virtual_environment(
     tmp_path: Path, stop: Callable[[str], None]
 ) -> None:
     output = _demo(_clone(tmp_path), DOCKER_HOST="unix:///no/such/socket")
-    page, command = _page_and_stop_command(output)
+    served, command = _page_and_stop_command(output)
     stop(command)
 
-    assert page == "<p>Hello, World!</p>"
+    assert served == "<p>Hello, World!</p>"
     assert re.search(r"^No Docker \(.+\): serving from a virtual environment instead\.$", output, re.MULTILINE), output
 
 
