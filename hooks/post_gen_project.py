@@ -1,22 +1,40 @@
-"""Say what to do next."""
+"""Say what to do next. Nothing is done here: a repository, an image or an environment is for its owner to make."""
 
-import json
 import os
 import shlex
+from collections.abc import Iterator
 
-ANSWERS: dict[str, str] = json.loads({{cookiecutter | tojson | tojson}})  # type: ignore[arg-type, name-defined]
+
+def next_steps(slug: str, port: str, folder: str, in_repository: bool) -> Iterator[str]:
+    """Yield the lines to print."""
+    yield ""
+    yield f"{slug} is ready. Next:"
+    yield f"  cd {shlex.quote(folder)}"
+    yield f"  docker build -t {slug} ."
+    yield f"  docker run --rm -p {port}:{port} {slug}"
+    yield f"Then open http://localhost:{port}/"
+    yield f"To keep it in {'the Git repository around it' if in_repository else 'Git'}:"
+    if not in_repository:
+        yield "  git init"
+    yield "  git add ."
+    yield f'  git commit -m "Add {slug}"'
+
+
+def is_in_repository(folder: str) -> bool:
+    """Return whether the folder or one above it is the root of a Git work tree."""
+    above = os.path.dirname(folder)
+    return os.path.exists(os.path.join(folder, ".git")) or (above != folder and is_in_repository(above))
 
 
 def main() -> None:
-    """Print the commands that build and run the new service."""
-    slug, port = ANSWERS["project_slug"], ANSWERS["port"]
-    print(
-        f"\n{slug} is ready. Next:\n"
-        f"  cd {shlex.quote(os.getcwd())}\n"
-        f"  docker build -t {slug} .\n"
-        f"  docker run --rm -p {port}:{port} {slug}\n"
-        f"Then open http://localhost:{port}/"
-    )
+    """Print the commands that build, run and keep the new service."""
+    # pre_gen_project.py let these pass, so their JSON is a Python literal as well; the folder is only compared.
+    slug: str = {{cookiecutter.project_slug | tojson}}  # type: ignore[assignment, name-defined]
+    port: str = {{cookiecutter.port | tojson}}  # type: ignore[assignment, name-defined]
+    output: str = {{cookiecutter._output_dir | default("") | tojson}}  # type: ignore[assignment, name-defined]
+    here = os.getcwd()
+    folder = slug if output == os.environ.get("PWD") else here
+    print(*next_steps(slug, port, folder, is_in_repository(here)), sep="\n")
 
 
 if __name__ == "__main__":

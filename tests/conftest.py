@@ -94,6 +94,51 @@ def bake(tmp_path: Path, service_environment: Path) -> Bake:
     return baked
 
 
+def snapshot(destination: Path) -> Path:
+    """Copy the work tree as it is, without what Git ignores; return where to."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=TEMPLATE, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (TEMPLATE / name).exists():
+            (destination / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(TEMPLATE / name, destination / name)
+    return destination
+
+
+@dataclass(frozen=True)
+class Forge:
+    """The template as Git finds it at https://github.com/org/template, except that it lies on this disk."""
+
+    work_tree: Path
+
+    def publish(self, tag: str) -> None:
+        """Commit the work tree and push it, with a tag."""
+        for command in (["add", "."], ["commit", "-m", tag], ["tag", tag], ["push", "--tags", "origin", "main"]):
+            subprocess.run(["git", *command], cwd=self.work_tree, check=True, capture_output=True)
+
+
+@pytest.fixture
+def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
+    """Return a forge that holds the template as it is, tagged v0.1.0. Git and all that use it go there."""
+    remote = tmp_path / "forge"
+    config = tmp_path / "gitconfig"
+    config.write_text(
+        f'[user]\nname = A\nemail = a@example.org\n[init]\ndefaultBranch = main\n'
+        f'[url "{remote.as_posix()}/"]\ninsteadOf = https://github.com/org/\n'
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    work_tree = snapshot(tmp_path / "template")
+    for command in (
+        ["init", "--bare", str(remote / "template.git")],
+        ["init", str(work_tree)],
+        ["-C", str(work_tree), "remote", "add", "origin", "https://github.com/org/template"],
+    ):
+        subprocess.run(["git", *command], check=True, capture_output=True)
+    forge = Forge(work_tree)
+    forge.publish("v0.1.0")
+    return forge
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, service_environment: Path) -> BakedProject:
     """Return the default project, on a Python whose base image is there. Leave it as it is."""

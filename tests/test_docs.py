@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scripts.demo import page
-from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker
+from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, snapshot
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
@@ -130,17 +129,6 @@ def test_links_between_the_documents_lead_somewhere() -> None:
             assert (TEMPLATE / target).exists(), f"{document.name} links to {target}"
 
 
-def _clone(destination: Path) -> Path:
-    """Return a clone of the work tree as it is, without what Git ignores."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=TEMPLATE, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (TEMPLATE / name).exists():
-            (destination / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TEMPLATE / name, destination / name)
-    return destination
-
-
 def _demo(clone: Path, **environment: str) -> str:
     done = subprocess.run(
         ["make", "demo"],
@@ -178,7 +166,7 @@ def test_make_demo_runs_the_service_in_a_container(tmp_path: Path, engine: None,
     if docker("ps", "--all", "--quiet", "--filter", "name=^hello-service-demo$"):
         pytest.skip("a demo is running; it would be replaced")
     images_before = docker("images", "--quiet", "hello-service")
-    output = _demo(_clone(tmp_path))
+    output = _demo(snapshot(tmp_path))
     served, command = _page_and_stop_command(output)
     stop(command if images_before else f"{command} && docker image rm hello-service")
 
@@ -190,7 +178,7 @@ def test_make_demo_runs_the_service_in_a_container(tmp_path: Path, engine: None,
 def test_make_demo_without_docker_serves_from_a_virtual_environment(
     tmp_path: Path, stop: Callable[[str], None]
 ) -> None:
-    output = _demo(_clone(tmp_path), DOCKER_HOST="unix:///no/such/socket")
+    output = _demo(snapshot(tmp_path), DOCKER_HOST="unix:///no/such/socket")
     served, command = _page_and_stop_command(output)
     stop(command)
 

@@ -1,0 +1,99 @@
+"""A service takes in what changed in the template, by the commands of its README, and keeps what its owner changed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bake, Forge
+
+ANSWERS = {"project_name": 'It\'s a "Shop" & more', "project_slug": "shop", "owner": "acme/web", "port": "8080"}
+TOOLS = Path(sys.executable).parent
+CREATE = {
+    "cruft": ["cruft", "create", "https://github.com/org/template", "--no-input", "--extra-context"],
+    "cookiecutter": ["cookiecutter", "gh:org/template", "--no-input"],
+}
+
+
+def _run(command: list[str], folder: Path) -> str:
+    environment = {**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "PWD": str(folder)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}"
+    return done.stdout
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".git" not in path.parts
+    }
+
+
+def _commands_for_updates(readme: str) -> list[str]:
+    section = readme.partition("\n## Update\n")[2]
+    return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
+
+
+def _change_the_template(forge: Forge) -> None:
+    """Release v0.2.0, in which files are changed, added and removed and a question's rule is wider."""
+    service = forge.work_tree / "{{cookiecutter.project_slug}}"
+    for name, old, new in (
+        ("gunicorn.conf.py", '"""', '"""Changed. '),
+        ("app/views.py", '"""', '"""Changed. '),
+        ("README.md", "## Run\n", "## Run it\n"),
+        ("requirements.in", "\n", "\n# Changed.\n"),
+    ):
+        text = (service / name).read_text(encoding="utf-8")
+        (service / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    (service / "app/added.py").write_text('"""New in 0.2.0."""\n')
+    (service / ".editorconfig").unlink()
+    questions = forge.work_tree / "cookiecutter.json"
+    questions.write_text(questions.read_text().replace('"_template_version": "0.1.0"', '"_template_version": "0.2.0"'))
+    forge.publish("v0.2.0")
+
+
+@pytest.mark.parametrize("tool", CREATE)
+def test_an_update_equals_a_fresh_bake_and_keeps_what_the_owner_changed(
+    forge: Forge, tmp_path: Path, tool: str
+) -> None:
+    answers = [json.dumps(ANSWERS)] if tool == "cruft" else [f"{name}={value}" for name, value in ANSWERS.items()]
+    _run([*CREATE[tool], *answers], tmp_path)
+    project = tmp_path / "shop"
+    commands = _commands_for_updates((project / "README.md").read_text(encoding="utf-8"))
+    assert [command.split(" ")[:2] for command in commands] == [["cruft", "link"], ["git", "add"], ["cruft", "update"]]
+    for command in (["git", "init"], ["git", "add", "."], ["git", "commit", "-m", "Add shop"]):
+        _run(command, project)
+    with (project / "app/views.py").open("a", encoding="utf-8") as views:
+        views.write("\n\nOWN = True\n")
+    (project / "app/own.py").write_text('"""The owner\'s."""\n')
+    for command in (["git", "add", "."], ["git", "commit", "-m", "Own work"]):
+        _run(command, project)
+
+    _change_the_template(forge)
+    for command in commands if tool == "cookiecutter" else commands[-1:]:
+        _run(["bash", "-c", command], project)
+
+    _run([*CREATE["cookiecutter"], *(f"{name}={value}" for name, value in ANSWERS.items()), "-o", "fresh"], tmp_path)
+    updated, fresh = _files(project), _files(tmp_path / "fresh/shop")
+    assert updated["app/views.py"] == fresh["app/views.py"] + b"\n\nOWN = True\n"
+    own = {"app/own.py", "app/views.py", ".cruft.json"}
+    assert {name: content for name, content in updated.items() if name not in own} == {
+        name: content for name, content in fresh.items() if name != "app/views.py"
+    }
+    assert b"Changed." in updated["gunicorn.conf.py"]
+    assert "app/added.py" in updated
+    assert ".editorconfig" not in updated
+    assert json.loads(updated[".cookiecutter.json"])["_template_version"] == "0.2.0"
+
+
+def test_the_recorded_answers_are_those_that_were_given(bake: Bake) -> None:
+    recorded = json.loads((bake(**ANSWERS).path / ".cookiecutter.json").read_text(encoding="utf-8"))
+
+    assert {name: recorded[name] for name in ANSWERS} == ANSWERS
