@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start
+.PHONY: help setup demo test lint bench bench-start bench-bake dialogue
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
@@ -33,3 +33,9 @@ bench: setup
 
 bench-start: setup
 	.venv/bin/python benchmarks/start_up.py
+
+bench-bake: setup
+	.venv/bin/python benchmarks/bake.py
+
+dialogue: setup
+	.venv/bin/python -m scripts.dialogue

@@ -11,12 +11,12 @@ import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 # Windows reserves these names for devices, whatever their case and extension.
 DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
-# Docker refuses to tag an image "scratch"; uv and Poetry refuse a project that is named like what it depends on.
+# Docker pulls no image named "scratch"; uv and Poetry refuse a project that is named like what it depends on.
 TAKEN_NAMES = {"scratch", "flask", "gunicorn"}
 # cookiecutter evaluates these in answers from the command line, and again whenever a project is updated.
 TEMPLATE_SYNTAX = re.compile("[{](?=[%#{])")
@@ -55,7 +55,7 @@ def slug(value: str) -> str:
     """Return the slug nearest to the value."""
     ascii_only = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode()
     words = re.findall(r"[a-z0-9]+", ascii_only.lower())
-    candidates = ("-".join(words), f"service-{'-'.join(words)}", "hello-service")
+    candidates = ("-".join(words), "-".join(["service", *words]), "hello-service")
     return next(filter(is_slug, (candidate[:63].strip("-") for candidate in candidates)))
 
 
@@ -81,7 +81,7 @@ def one_of(*choices: str) -> Rule:
     """Return the rule of an answer that is one of a few; the nearest is suggested, else the first."""
 
     def suggest(value: str) -> str:
-        return similar(value, choices) or choices[0]
+        return next(filter(value.startswith, choices), None) or similar(value, choices) or choices[0]
 
     return Rule(f"one of {', '.join(choices)}", choices.__contains__, suggest, choices)
 
@@ -145,7 +145,7 @@ def quoted(word: str, windows: bool) -> str | None:
     return word if re.fullmatch(r"[\w.:/\\=-]+", word) else f'"{word}"'
 
 
-def way_out(context: dict[str, object], answers: dict[str, str], windows: bool = os.name == "nt") -> Iterator[str]:
+def way_out(context: Mapping[str, object], answers: dict[str, str], windows: bool = os.name == "nt") -> Iterator[str]:
     """Yield the command that bakes with these answers without asking, and what else there is to do."""
     words = ["cookiecutter", str(context.get("_template", "."))]
     if context.get("_checkout"):

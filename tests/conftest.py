@@ -123,7 +123,7 @@ def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
     remote = tmp_path / "forge"
     config = tmp_path / "gitconfig"
     config.write_text(
-        f'[user]\nname = A\nemail = a@example.org\n[init]\ndefaultBranch = main\n'
+        f"[user]\nname = A\nemail = a@example.org\n[init]\ndefaultBranch = main\n"
         f'[url "{remote.as_posix()}/"]\ninsteadOf = https://github.com/org/\n'
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))

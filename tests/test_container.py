@@ -5,12 +5,15 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import BakedProject, docker
+from hooks.pre_gen_project import RULES
+from tests.conftest import PYTHONS, Forge, docker
 
 pytestmark = pytest.mark.container
 
@@ -59,11 +62,29 @@ def literal_tag(engine: None) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("port_5000", "literal_tag")
-def test_the_two_commands_serve_the_page(project: BakedProject) -> None:
-    project.run("docker", "build", "-t", "my-python-app", ".")
-    command = ["docker", "run", "-p", "5000:5000", "my-python-app"]
+def test_the_commands_at_the_top_of_the_readme_serve_the_page(forge: Forge, tmp_path: Path) -> None:
+    readme = (forge.work_tree / "README.md").read_text(encoding="utf-8")
+    bake, enter, build, run = readme.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert (bake, enter) == ("cookiecutter gh:org/template", "cd hello-service")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    asked = len(RULES)
+    place = list(RULES).index("python_version")
+    lines = "\n" * place + PYTHONS[0] + "\n" * (asked - place)
+    for command in (bake, f"{enter} && {build}"):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            input=lines,
+            text=True,
+            capture_output=True,
+            check=False,
+            env={**os.environ, "PATH": path},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    literally = run.split()
+    assert literally == ["docker", "run", "-p", "5000:5000", TAG]
     before = set(docker("ps", "--all", "--quiet").split())
-    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+    with subprocess.Popen(literally, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
         try:
             assert _wait_for_page() == b"<p>Hello, World!</p>"
         finally:

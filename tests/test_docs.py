@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from hooks.pre_gen_project import RULES
 from scripts.demo import page
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, snapshot
 
@@ -21,8 +23,8 @@ README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
 # Commands that go on until they are stopped: what they serve is looked at meanwhile.
 SERVING = ("docker run ", ".venv/bin/flask ", ".venv/bin/python -m app")
-# Commands that need a registry account.
-FORGE_ONLY = ("docker push ",)
+# Commands that need a registry account, and those that tests/test_update.py runs, as they need a later template.
+ELSEWHERE = ("docker push ", "cruft ", "git add .cruft.json")
 # What pip and Docker need where TLS to the index is re-signed is the user's to have; the README's file is one example.
 USER_FILES = {'"$HOME/.config/pip/pip.conf"': "/dev/null"}
 
@@ -73,7 +75,7 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None, f
         for command in commands:
             for file, stand_in in USER_FILES.items():
                 command = command.replace(file, stand_in)  # noqa: PLW2901
-            if command.startswith(FORGE_ONLY):
+            if command.startswith(ELSEWHERE):
                 continue
             if command.startswith(SERVING):
                 assert _page_of_server(project.path, command, free_port) == "<p>Hello, World!</p>", command
@@ -86,41 +88,58 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None, f
     assert served == len(SERVING)
 
 
-def test_the_console_block_is_what_is_printed(tmp_path: Path) -> None:
-    command, *expected = _blocks(README, "console")[0].splitlines()
-    arguments = command.removeprefix("$ cookiecutter . ").split()
+def test_the_refusal_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
+    [block] = [block for block in _blocks(README, "console") if block.startswith("$ cookiecutter . ")]
+    command, *expected = block.splitlines()
+    clone = snapshot(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "cookiecutter", str(TEMPLATE), "--output-dir", str(tmp_path), *arguments],
+        [sys.executable, "-m", *command.removeprefix("$ ").split()],
+        cwd=clone,
+        env={**os.environ, "PWD": str(clone)},
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert done.stderr.splitlines()[: len(expected)] == expected
+    assert len(expected) == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no pseudo-terminal on Windows")
+def test_the_dialogue_in_the_readme_is_what_a_terminal_shows() -> None:
+    from scripts.dialogue import ANSWERS, RECORDING, record  # noqa: PLC0415 - its library does not exist on Windows
+
+    found = RECORDING.search(README)
+    assert found, "`make dialogue` puts it there"
+    assert found[0] == record(ANSWERS)
+    questions = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
+    labels = questions["__prompts__"]
+    for number, name in enumerate(labels, start=1):
+        assert f"  [{number}/{len(labels)}] {labels[name]} (" in found[0]
 
 
 def test_the_questions_of_the_readme_are_those_that_are_asked() -> None:
     questions = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-    table = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", README, re.MULTILINE))
+    defaults = {name: f"`{value}`" for name, value in questions.items()} | {"project_slug": "from the name"}
 
-    defaults = {name: f"`{value}`" for name, value in questions.items() if not name.startswith("_")}
-    assert table == {**defaults, "project_slug": "from the name"}
-    assert f"one of {', '.join(questions['_python_versions'])} |" in README
+    rows = re.findall(r"^\| `(\w+)` \| .*$", README, re.MULTILINE)
+    assert rows == list(RULES)
+    for name, rule in RULES.items():
+        assert f"| `{name}` | {defaults[name]} | {rule.words} |\n" in README
 
 
 def test_versions_agree_everywhere() -> None:
     questions = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-    versions = questions["_python_versions"]
+    versions = RULES["python_version"].choices
 
-    assert questions["python_version"] == versions[0]
-    for version in versions:
-        assert version in questions["__prompts__"]["python_version"]
     assert f"python:{versions[0]}-slim-trixie" in README
     oldest = min(versions, key=lambda version: tuple(map(int, version.split("."))))
     for lock in ("requirements.txt", "requirements-dev.txt"):
         head = (TEMPLATE / "{{cookiecutter.project_slug}}" / lock).read_text(encoding="utf-8")[:300]
         assert "--python-version 3.11" in head
     assert tuple(map(int, oldest.split("."))) > (3, 11)
+    pyproject = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))
+    assert questions["_template_version"] == pyproject["project"]["version"]
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:

@@ -1,44 +1,24 @@
 """A freshly baked project passes its own checks, as its owner would run them."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import LABEL, PYTHONS, TEMPLATE, Bake, BakedProject, docker
 
-CHECKS = {
-    "unit tests": ["pytest", "tests/unit"],
-    "ruff": ["ruff", "check"],
-    "formatting": ["ruff", "format", "--check"],
-    "types": ["mypy"],
-}
 
-
-@pytest.mark.parametrize("command", CHECKS.values(), ids=CHECKS)
-def test_the_default_project_passes(project: BakedProject, command: list[str]) -> None:
-    project.run(*command)
+def test_the_unit_tests_of_the_default_project_pass(project: BakedProject) -> None:
+    """Formatters, linters and the type checker are in test_combinations.py."""
+    project.run("pytest", "tests/unit")
 
 
 def test_a_project_with_other_answers_passes(bake: Bake) -> None:
     text = 'it\'s "quoted" \\ $HOME \u00e9 \U0001f40d'
     project = bake(project_name=text, project_slug="shop", description=text, owner="acme/web", port="65535")
 
-    for command in CHECKS.values():
+    for command in (["pytest", "tests/unit"], ["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
         project.run(*command)
-
-
-def test_formatting_a_fresh_bake_changes_nothing(bake: Bake) -> None:
-    project = bake()
-    before = project.files()
-    project.run("ruff", "format", "--no-cache")
-
-    assert project.files() == before
-
-
-def test_hadolint_has_no_findings(project: BakedProject) -> None:
-    assert project.run(str(Path(sys.executable).with_name("hadolint")), "Dockerfile").stdout == ""
 
 
 @pytest.mark.container

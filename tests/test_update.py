@@ -77,8 +77,8 @@ def test_an_update_equals_a_fresh_bake_and_keeps_what_the_owner_changed(
         _run(command, project)
 
     _change_the_template(forge)
-    for command in commands if tool == "cookiecutter" else commands[-1:]:
-        _run(["bash", "-c", command], project)
+    for line in commands if tool == "cookiecutter" else commands[-1:]:
+        _run(["bash", "-c", line], project)
 
     _run([*CREATE["cookiecutter"], *(f"{name}={value}" for name, value in ANSWERS.items()), "-o", "fresh"], tmp_path)
     updated, fresh = _files(project), _files(tmp_path / "fresh/shop")

@@ -1,4 +1,4 @@
-"""Other people's yardsticks, run as they are; hadolint is in test_generated_suite.py, as it needs no engine."""
+"""Other people's yardsticks, run as they are; hadolint is in test_combinations.py, as it needs no engine."""
 
 import json
 import re
