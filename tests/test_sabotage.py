@@ -370,9 +370,9 @@ SABOTAGES = {
     "a cache without bound": Sabotage(
         "app/views.py",
         '    return "<p>Hello',
-        '    CACHE.append(bytearray(10_000))\n    return "<p>Hello',
+        '    CACHE.append(bytearray(1_000))\n    return "<p>Hello',
         "test_faults.py::test_memory_after_load_stays_within_budget",
-        "MiB",
+        "memory grew in each of 5 rounds",
         then=Sabotage("app/views.py", "blueprint = ", "CACHE: list[bytearray] = []\nblueprint = ", "", ""),
     ),
     "grace too short": Sabotage(

@@ -101,19 +101,23 @@ def _send_a_byte(client: socket.socket, speaks: bool) -> None:
 
 @pytest.mark.row(21)
 def test_memory_after_load_stays_within_budget(image: docker.Image) -> None:
-    """What grows with every request ends in a kill at night. The budget: 40 MiB and 16 MiB a worker, and no growth.
+    """What grows with every request ends in a kill at night. The budget: 40 MiB and 16 MiB a worker, and an end.
+
+    Threads and caches grow up at their own pace, a leak grows with every round of requests: so one round in which
+    memory grows by no more than 350 bytes a request is enough.
 
     Mend: look for caches without bound and for what each request leaves behind; `gc.freeze()` before the fork.
     """
+    requests, rounds = 3000, 5
     with docker.started(image, "--env", "WEB_CONCURRENCY=2") as container:
         container.wait_until_serving()
-        assert load(container, requests=4000, clients=10) == []  # until all threads and caches have grown up
-        first = container.memory()
-        assert load(container, requests=4000, clients=10) == []
-        second = container.memory()
         budget = 40 * MIB + 16 * MIB * max(1, len(container.workers()))
+        used: list[int] = []
+        while len(used) < rounds and (len(used) < 2 or used[-1] - used[-2] > 350 * requests):
+            assert load(container, requests=requests, clients=10) == []
+            used.append(container.memory())
 
-    assert second <= budget, f"{second / MIB:.0f} MiB in use, the budget is {budget / MIB:.0f}"
-    assert second - first <= 4 * MIB, (
-        f"memory grew from {first / MIB:.1f} to {second / MIB:.1f} MiB within 4000 requests"
+    assert used[-1] <= budget, f"{used[-1] / MIB:.0f} MiB in use, the budget is {budget / MIB:.0f}"
+    assert used[-1] - used[-2] <= 350 * requests, (
+        f"memory grew in each of {rounds} rounds of {requests} requests: {[round(n / MIB, 1) for n in used]} MiB"
     )
