@@ -8,6 +8,7 @@ help:
 	@echo "make test   run the test suite (container tests need Docker)"
 	@echo "make lint   check style and types of the template's own code"
 	@echo "make bench  measure against two typical images (with wrk, throughput as well)"
+	@echo "make dialogue  record the dialogue in the README anew"
 
 setup: .venv/installed
 
