@@ -1,4 +1,7 @@
-"""Say what to do next. Nothing is done here: a repository, an image or an environment is for its owner to make."""
+"""Remove folders that none of the chosen files is in, and say what to do next.
+
+Nothing else is done here: a repository, an image or an environment is for its owner to make.
+"""
 
 import os
 import shlex
@@ -26,6 +29,13 @@ def is_in_repository(folder: str) -> bool:
     return os.path.exists(os.path.join(folder, ".git")) or (above != folder and is_in_repository(above))
 
 
+def remove_empty_folders(folder: str) -> None:
+    """Remove folders without files: cookiecutter skips files whose name is empty, but makes the folders around them."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        if not os.listdir(path):
+            os.rmdir(path)
+
+
 def main() -> None:
     """Print the commands that build, run and keep the new service."""
     # pre_gen_project.py let these pass, so their JSON is a Python literal as well; the folder is only compared.
@@ -33,6 +43,7 @@ def main() -> None:
     port: str = {{cookiecutter.port | tojson}}  # type: ignore[assignment, name-defined]
     output: str = {{cookiecutter._output_dir | default("") | tojson}}  # type: ignore[assignment, name-defined]
     here = os.getcwd()
+    remove_empty_folders(here)
     folder = slug if output == os.environ.get("PWD") else here
     print(*next_steps(slug, port, folder, is_in_repository(here)), sep="\n")
 

@@ -101,6 +101,8 @@ RULES = {
     "owner": Rule("a-z and 0-9, joined by single '.', '_', '-' or '/', at most 128 characters", is_namespace, slug),
     "python_version": one_of("3.14", "3.13", "3.12", "3.15"),
     "port": Rule("a whole number from 1024 to 65535", is_port, lambda _: "5000"),
+    "image": one_of("slim", "distroless"),
+    "ci": one_of("github", "gitlab", "none"),
 }
 
 

@@ -22,7 +22,7 @@ from jinja2 import TemplateError
 
 from hooks.pre_gen_project import RULES, TEMPLATE_SYNTAX
 from tests.conftest import LABEL, TEMPLATE, docker
-from tests.test_bake import FILES, FILES_WITH_ANSWERS
+from tests.test_bake import FILES_WITH_ANSWERS, files_of
 
 EXAMPLES = 600 if os.environ.get("CI") else 60
 MARKER = Path(tempfile.gettempdir()) / f"executed-{os.getpid()}"
@@ -99,7 +99,7 @@ def folder() -> Iterator[Path]:
 def harmless(folder: Path) -> dict[str, bytes]:
     """Return the files of a bake with the default answers."""
     path = Path(cookiecutter(str(TEMPLATE), no_input=True, output_dir=str(folder / "harmless")))
-    return {name: (path / name).read_bytes() for name in FILES}
+    return {name: (path / name).read_bytes() for name in files_of()}
 
 
 def _bake(folder: Path, answers: dict[str, str], replayed: bool) -> Path | None:
@@ -132,7 +132,7 @@ def _label(dockerfile: str, name: str) -> str:
 def _check(project: Path, answers: dict[str, str], harmless: dict[str, bytes]) -> None:
     """Assert that every file parses, that the text is where it is shown, and that it is nowhere else."""
     files = {path.relative_to(project).as_posix(): path.read_bytes() for path in project.rglob("*") if path.is_file()}
-    assert set(files) == FILES
+    assert set(files) == files_of()
     name, text = answers["project_name"], answers["description"]
     for file, content in files.items():
         shown = content.decode("utf-8")
