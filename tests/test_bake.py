@@ -21,6 +21,7 @@ FILES_OF_ALL = {
     "Dockerfile",
     "README.md",
     "compose.yaml",
+    "distroless.sh",
     "gunicorn.conf.py",
     "healthcheck.py",
     "pyproject.toml",
@@ -37,7 +38,7 @@ FILES_OF_ALL = {
     ),
     *(f"tests/container/{name}.py" for name in ("conftest", "docker", "load", "scorecard")),
     *(f"tests/container/test_{name}.py" for name in ("build", "compose", "faults", "image", "service")),
-    *(f"tests/container/injected/{name}.py" for name in ("bytecode", "sitecustomize")),
+    *(f"tests/container/injected/{name}.py" for name in ("bytecode", "extensions", "sitecustomize")),
 }
 FILES_BY_ANSWER = {
     ("ci", "github"): {".github/workflows/ci.yaml"},

@@ -76,6 +76,12 @@ def problem() -> str | None:
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["docker version failed"])[-1]
 
 
+def runtime() -> str:
+    """Return which image the project's Dockerfile builds, slim or distroless: its default, or what the options say."""
+    told = f"{(PROJECT / 'Dockerfile').read_text()}\n{os.environ.get('DOCKER_BUILD_OPTIONS', '')}"
+    return str(re.findall(r"\bRUNTIME=(\w+)", told)[-1])
+
+
 @dataclass(frozen=True)
 class Image:
     """An image that the engine has, and the port of its service where it does not expose one."""

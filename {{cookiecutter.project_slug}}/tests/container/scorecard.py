@@ -16,9 +16,9 @@ ROWS = {
     3: "The health check works, and fails where nothing runs",
     4: "Labels say what the image is and where it comes from",
     5: "One port is exposed, and serves",
-    6: "No pip, compiler, curl or wget",
+    6: "No pip, compiler, curl or wget; distroless has no shell",
     7: "Nothing that was not meant to be shipped, no secret",
-    8: "All code is compiled, by hash",
+    8: "All code is compiled, by hash, and can be loaded",
     9: "Code cannot be changed; no setuid file; nothing writable by all",
     10: "Size and layers are within budget",
     11: "A change of code installs nothing; builds are reproducible",
@@ -40,7 +40,7 @@ STYLES: dict[Status, str] = {"passed": "green", "failed": "bold red", "not appli
 
 @dataclass
 class Row:
-    """The verdict on one row so far, and the reason if it is not `passed`."""
+    """The verdict on one row so far, and the reason for it: for a row that passed, what was measured, if anything."""
 
     number: int
     title: str
@@ -63,7 +63,7 @@ class Scorecard:
         if report.failed:
             row.status, row.reason = "failed", _reason(report)
         elif report.passed and report.when == "call":
-            row.status, row.reason = "passed", ""
+            row.status, row.reason = "passed", str(dict(report.user_properties).get("measured", row.reason))
         elif report.skipped and row.status == "not run":
             row.status, row.reason = "not applicable", _reason(report).removeprefix("not applicable: ")
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import stat
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
 import pytest
@@ -123,6 +124,30 @@ def test_no_installer_can_be_imported(image: docker.Image) -> None:
     assert not found, f"installers in the image: {found}"
 
 
+@pytest.mark.row(6)
+@pytest.mark.usefixtures("own")
+def test_a_distroless_image_has_neither_shell_nor_package_manager(image: docker.Image) -> None:
+    """What is not there cannot be used by an intruder, and no scanner lists its vulnerabilities.
+
+    Mend: copy into a stage FROM scratch only what the service needs; see `distroless.sh`.
+    """
+    known = re.compile(r"((ba|da|z|a|k|c)?sh|busybox|env|apt(-get)?|dpkg|apk|rpm|perl|find|cat|su|mount|login)")
+    paths = [path for path in map(PurePosixPath, image.files) if str(path.parent) in EXECUTABLE_FOLDERS]
+    found = [str(path) for path in paths if known.fullmatch(path.name) and image.is_executable(str(path))]
+
+    assert not found or docker.runtime() == "slim", f"in a distroless image: {found}"
+
+
+@pytest.mark.row(8)
+def test_every_extension_of_python_can_be_loaded(image: docker.Image) -> None:
+    """An extension whose library is missing fails when a request needs it first. Mend: copy what `ldd` names."""
+    command = ("run", "--rm", "--label", docker.LABEL, "--mount", docker.INJECTED, "--entrypoint", "python3")
+    loaded = json.loads(docker.run(*command, image.reference, "/contract/extensions.py").stdout)
+
+    assert not loaded["failed"], f"these cannot be loaded: {loaded['failed']}"
+    assert loaded["count"] > 20, f"only {loaded['count']} extensions were found: where is the standard library?"
+
+
 @pytest.mark.row(8)
 def test_all_code_is_compiled(image: docker.Image) -> None:
     """A process that cannot write compiles what is not compiled at every start, in every worker, in every health check.
@@ -196,18 +221,25 @@ def test_only_temporary_folders_are_writable_by_all(image: docker.Image) -> None
 
 
 @pytest.mark.row(10)
-def test_size_and_layers_stay_within_budget(image: docker.Image) -> None:
+def test_size_and_layers_stay_within_budget(
+    image: docker.Image, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
+) -> None:
     """Every node pulls the image before a rollout or a scale-out can start, and every megabyte is surface to scan.
 
-    The budget: 150 MB on disk, 60 MB compressed, 12 layers. Mend: a slim base, no build tools, no pip cache, no copy of
-    what a later layer hides.
+    The budget: 150 MB on disk, 60 MB compressed, 12 layers; for a distroless image 55 MB and 20 MB. Mend: a slim base,
+    no build tools, no pip cache, no copy of what a later layer hides.
     """
+    distroless = not pytestconfig.getoption("--image") and docker.runtime() == "distroless"
+    budget = (55, 20) if distroless else (150, 60)
     layers = list(image.raw_layers())
-    on_disk, compressed = sum(map(len, layers)), sum(len(gzip.compress(layer, 6)) for layer in layers)
+    on_disk = sum(file.size for layer in image.layers() for file in layer if file.isfile())
+    compressed = sum(len(gzip.compress(layer, 6)) for layer in layers)
+    sizes = f"{on_disk / MEGABYTE:.1f} MB on disk, {compressed / MEGABYTE:.1f} MB compressed, {len(layers)} layers"
+    record_property("measured", sizes)
 
-    assert on_disk <= 150 * MEGABYTE, f"{on_disk / MEGABYTE:.1f} MB on disk"
-    assert compressed <= 60 * MEGABYTE, f"{compressed / MEGABYTE:.1f} MB compressed"
-    assert len(layers) <= 12, f"{len(layers)} layers"
+    assert on_disk <= budget[0] * MEGABYTE, sizes
+    assert compressed <= budget[1] * MEGABYTE, sizes
+    assert len(layers) <= 12, sizes
 
 
 @pytest.mark.row(10)
