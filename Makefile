@@ -1,13 +1,14 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake dialogue
+.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
 	@echo "make test   run the test suite (container tests need Docker)"
 	@echo "make lint   check style and types of the template's own code"
 	@echo "make bench  measure against two typical images (with wrk, throughput as well)"
+	@echo "make audit  ask for known vulnerabilities in everything that is locked (needs the network)"
 	@echo "make dialogue  record the dialogue in the README anew"
 
 setup: .venv/installed
@@ -40,3 +41,9 @@ bench-bake: setup
 
 dialogue: setup
 	.venv/bin/python -m scripts.dialogue
+
+# --strict, because without it a package that could not be looked up counts as clean.
+audit: setup
+	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt
+	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement "{{cookiecutter.project_slug}}/requirements.txt"
+	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement "{{cookiecutter.project_slug}}/requirements-dev.txt"

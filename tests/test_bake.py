@@ -20,6 +20,7 @@ FILES_OF_ALL = {
     ".hadolint.yaml",
     "Dockerfile",
     "README.md",
+    "SECURITY.md",
     "compose.yaml",
     "distroless.sh",
     "gunicorn.conf.py",

@@ -22,9 +22,13 @@ from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, snapsh
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
 # Commands that go on until they are stopped: what they serve is looked at meanwhile.
-SERVING = ("docker run ", ".venv/bin/flask ", ".venv/bin/python -m app")
-# Commands that need a registry account, and those that tests/test_update.py runs, as they need a later template.
-ELSEWHERE = ("docker push ", "cruft ", "git add .cruft.json")
+SERVING = ("docker run --rm -p ", ".venv/bin/flask ", ".venv/bin/python -m app")
+# Commands that need a registry account or a database of vulnerabilities, and those that tests/test_update.py and
+# tests/test_scanning.py run, as they need a later template or a scanner.
+ELSEWHERE = (
+    *("docker push ", "trivy image --scanners vuln ", "grype ", "docker scout ", "pip-audit "),
+    *("cruft ", "git add .cruft.json", "trivy image --format "),
+)
 # What pip and Docker need where TLS to the index is re-signed is the user's to have; the README's file is one example.
 USER_FILES = {'"$HOME/.config/pip/pip.conf"': "/dev/null"}
 

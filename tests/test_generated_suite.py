@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hooks.pre_gen_project import RULES
 from tests.conftest import LABEL, PYTHONS, TEMPLATE, Bake, BakedProject, docker
 
 
@@ -22,9 +23,12 @@ def test_a_project_with_other_answers_passes(bake: Bake) -> None:
 
 
 @pytest.mark.container
+@pytest.mark.parametrize("image", RULES["image"].choices)
 @pytest.mark.parametrize("python_version", PYTHONS)
-def test_the_container_contract_holds(bake: Bake, engine: None, tmp_path: Path, python_version: str) -> None:
-    project = bake(python_version=python_version, port="8080" if python_version != PYTHONS[0] else "5000")
+def test_the_container_contract_holds(
+    bake: Bake, engine: None, tmp_path: Path, python_version: str, image: str
+) -> None:
+    project = bake(python_version=python_version, image=image, port="8080" if python_version != PYTHONS[0] else "5000")
     files = [tmp_path / "card.json", tmp_path / "card.md"]
     options = ["--scorecard", *(f"--scorecard-file={file}" for file in files), "-p", "no:cacheprovider"]
 

@@ -20,6 +20,7 @@ class Sabotage:
     test: str
     reason: str
     then: "Sabotage | None" = None
+    image: str = "slim"
 
     def apply(self, project: Path) -> None:
         """Break the project. The place must be there exactly once, or the sabotage would prove nothing."""
@@ -382,12 +383,44 @@ SABOTAGES = {
         "test_compose.py::test_the_grace_period_is_longer_than_a_stop_takes",
         "assert (0 + 7) < 5",
     ),
+    "distroless: a shell": Sabotage(
+        "distroless.sh",
+        "cp -a /usr/local/bin/python* usr/local/bin/\n",
+        "cp -a /usr/local/bin/python* usr/local/bin/\ncp /bin/dash usr/local/bin/sh\n",
+        "test_image.py::test_a_distroless_image_has_neither_shell_nor_package_manager",
+        "in a distroless image: ['/usr/local/bin/sh']",
+        image="distroless",
+    ),
+    "distroless: a library forgotten": Sabotage(
+        "distroless.sh",
+        "ldconfig -r .\n",
+        "rm usr/lib/*/libsqlite3*\nldconfig -r .\n",
+        "test_image.py::test_every_extension_of_python_can_be_loaded",
+        "libsqlite3.so.0",
+        image="distroless",
+    ),
+    "distroless: dates": Sabotage(
+        "distroless.sh",
+        "find . -exec touch -hd @0 {} +\n",
+        "",
+        "test_build.py::test_two_builds_of_one_source_give_the_same_layers",
+        "differ",
+        image="distroless",
+    ),
+    "distroless: all of Debian": Sabotage(
+        "distroless.sh",
+        "cp -a /usr/share/zoneinfo usr/share/\n",
+        "cp -a /usr/share/zoneinfo /usr/bin usr/share/\n",
+        "test_image.py::test_size_and_layers_stay_within_budget",
+        "MB on disk",
+        image="distroless",
+    ),
 }
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES.values(), ids=SABOTAGES)
 def test_the_contract_turns_red(bake: Bake, engine: None, sabotage: Sabotage) -> None:
-    project = bake(python_version=PYTHONS[0])
+    project = bake(python_version=PYTHONS[0], image=sabotage.image)
     sabotage.apply(project.path)
 
     with pytest.raises(AssertionError) as failure:
