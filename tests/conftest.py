@@ -1,5 +1,6 @@
 """Bake projects through the real cookiecutter and work with what comes out."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -168,8 +169,30 @@ def engine(pytestconfig: pytest.Config) -> None:
     pytest.skip(message)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer what CI always does."""
+    parser.addoption("--slow", action="store_true", help="run the slow groups as well, as CI does")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow groups to CI, unless they are asked for."""
+    if not os.environ.get("CI") and not config.getoption("--slow"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say once, not once a test, why the container tests were skipped."""
+    """Print what each group took and what was measured; say once, not once a test, why container tests were skipped."""
+    seconds: dict[str, float] = {}
+    for report in itertools.chain(*terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            group = report.nodeid.partition("::")[0]
+            seconds[group] = seconds.get(group, 0) + report.duration
+            for name, value in report.user_properties if report.when == "call" else ():
+                terminalreporter.write_line(f"{name}: {value}")
+    for group, total in seconds.items():
+        terminalreporter.write_line(f"{total:7.1f} s  {group}")
     if message := config.stash.get(SKIPPED, None):
         terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import PYTHONS, Bake
 
-pytestmark = pytest.mark.container
+pytestmark = [pytest.mark.container, pytest.mark.slow]
 
 
 @dataclass(frozen=True)
