@@ -146,6 +146,18 @@ def test_versions_agree_everywhere() -> None:
     assert questions["_template_version"] == pyproject["project"]["version"]
 
 
+def test_what_the_service_promises_is_tested(project: BakedProject) -> None:
+    promises = (project.path / "SECURITY.md").read_text(encoding="utf-8").partition("## What it does not")[0]
+    scorecard = (project.path / "tests/container/scorecard.py").read_text(encoding="utf-8")
+    proofs = [row.rpartition("| ")[2].strip(" |") for row in re.findall(r"^\| .* \|$", promises, re.MULTILINE)[1:]]
+
+    assert len(proofs) > 8
+    for proof in re.split(r", ", ", ".join(proofs)):
+        assert re.search(rf"^    {proof}: ", scorecard, re.MULTILINE) or (project.path / proof.strip("`")).exists(), (
+            proof
+        )
+
+
 def test_links_between_the_documents_lead_somewhere() -> None:
     for document in TEMPLATE.glob("*.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
