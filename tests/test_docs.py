@@ -18,6 +18,7 @@ import pytest
 from hooks.pre_gen_project import RULES
 from scripts.demo import page
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, snapshot
+from tests.readme import blocks, commands, section
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
@@ -29,17 +30,8 @@ ELSEWHERE = (
     *("docker push ", "trivy image --scanners vuln ", "grype ", "docker scout ", "pip-audit "),
     *("cruft ", "git add .cruft.json", "trivy image --format "),
 )
-# What pip and Docker need where TLS to the index is re-signed is the user's to have; the README's file is one example.
-USER_FILES = {'"$HOME/.config/pip/pip.conf"': "/dev/null"}
-
-
-def _blocks(markdown: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
-
-
-def _commands(markdown: str) -> list[str]:
-    """Return the commands of all sh blocks in order, continued lines joined."""
-    return [line for block in _blocks(markdown, "sh") for line in block.replace("\\\n", " ").splitlines()]
+# The commands of this section are run by tests/test_private_networks.py, which makes such a network.
+SECTION_ELSEWHERE = "Private networks"
 
 
 def _page_of_server(project: Path, command: str, port: int) -> str:
@@ -72,13 +64,12 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None, f
     project = bake(project_name="Readme Check", python_version=PYTHONS[0], port=str(free_port))
     project.run("git", "init", "--quiet")
     project.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "-m", "x")
-    commands = _commands((project.path / "README.md").read_text(encoding="utf-8"))
-    assert len(commands) > 10
+    readme = (project.path / "README.md").read_text(encoding="utf-8")
+    here = commands(readme.replace(section(readme, SECTION_ELSEWHERE), ""))
+    assert len(here) > 10
     served: list[str] = []
     try:
-        for command in commands:
-            for file, stand_in in USER_FILES.items():
-                command = command.replace(file, stand_in)  # noqa: PLW2901
+        for command in here:
             if command.startswith(ELSEWHERE):
                 continue
             if command.startswith(SERVING):
@@ -95,7 +86,7 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None, f
 
 
 def test_the_refusal_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
-    [block] = [block for block in _blocks(README, "console") if block.startswith("$ cookiecutter . ")]
+    [block] = [block for block in blocks(README, "console") if block.startswith("$ cookiecutter . ")]
     command, *expected = block.splitlines()
     clone = snapshot(tmp_path)
     done = subprocess.run(

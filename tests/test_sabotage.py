@@ -125,6 +125,7 @@ SABOTAGES = {
     "secret copied": Sabotage(
         "Dockerfile",
         "    python -m venv --without-pip /venv \\\n",
+        "    --mount=type=secret,id=pip,target=/etc/pip.conf \\\n"
         "    python -m venv --without-pip /venv && { cp /etc/pip.conf /venv || true; } \\\n",
         SHIPPED,
         "venv/pip.conf",
