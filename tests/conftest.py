@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).parents[1]
-SKIPPED = pytest.StashKey[str]()
+SKIPPED = pytest.StashKey[set[str]]()
 
 # Every image that the tests build carries it, so that each can be found and removed.
 LABEL = f"template-test={os.getpid()}"
@@ -161,16 +162,20 @@ def engine(pytestconfig: pytest.Config) -> None:
         if done.returncode == 0:
             return
         problem = done.stderr.strip().splitlines()[-1]
-    message = f"container tests need a Docker Engine: {problem}"
+    skip_or_fail(pytestconfig, f"container tests need a Docker Engine: {problem}")
+
+
+def skip_or_fail(config: pytest.Config, message: str) -> NoReturn:
+    """Skip a test for which this machine lacks something, and have the summary say so; fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
-    pytestconfig.stash[SKIPPED] = message
+    config.stash.setdefault(SKIPPED, set()).add(message)
     pytest.skip(message)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say once, not once a test, why the container tests were skipped."""
-    if message := config.stash.get(SKIPPED, None):
+    """Say once, not once a test, why tests were skipped."""
+    for message in sorted(config.stash.get(SKIPPED, None) or ()):
         terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)
 
 
