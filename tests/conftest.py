@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).parents[1]
-SKIPPED = pytest.StashKey[str]()
+SKIPPED = pytest.StashKey[set[str]]()
 
 # Every image that the tests build carries it, so that each can be found and removed.
 LABEL = f"template-test={os.getpid()}"
@@ -162,10 +163,14 @@ def engine(pytestconfig: pytest.Config) -> None:
         if done.returncode == 0:
             return
         problem = done.stderr.strip().splitlines()[-1]
-    message = f"container tests need a Docker Engine: {problem}"
+    skip_or_fail(pytestconfig, f"container tests need a Docker Engine: {problem}")
+
+
+def skip_or_fail(config: pytest.Config, message: str) -> NoReturn:
+    """Skip a test for which this machine lacks something, and have the summary say so; fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
-    pytestconfig.stash[SKIPPED] = message
+    config.stash.setdefault(SKIPPED, set()).add(message)
     pytest.skip(message)
 
 
@@ -183,7 +188,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what each group took and what was measured; say once, not once a test, why container tests were skipped."""
+    """Print what each group took and what was measured; say once, not once a test, why tests were skipped."""
     seconds: dict[str, float] = {}
     for report in itertools.chain(*terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport):
@@ -193,7 +198,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 terminalreporter.write_line(f"{name}: {value}")
     for group, total in seconds.items():
         terminalreporter.write_line(f"{total:7.1f} s  {group}")
-    if message := config.stash.get(SKIPPED, None):
+    for message in sorted(config.stash.get(SKIPPED, None) or ()):
         terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)
 
 

@@ -42,7 +42,7 @@ FILES_OF_ALL = {
     *(f"tests/container/injected/{name}.py" for name in ("bytecode", "extensions", "sitecustomize")),
 }
 FILES_BY_ANSWER = {
-    ("ci", "github"): {".github/workflows/ci.yaml"},
+    ("ci", "github"): {".github/dependabot.yml", ".github/workflows/ci.yaml"},
     ("ci", "gitlab"): {".gitlab-ci.yml"},
 }
 # Lines that carry a name, a port or a version; everything else is the same bytes in template and project.
