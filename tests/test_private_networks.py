@@ -187,7 +187,7 @@ def test_a_private_index_leaves_no_trace(network: Network, image_tag: str) -> No
 
     # Who pushes the cache of a build pushes this stage too.
     log = network.build_from_index(f"{image_tag}-wheels", "--target=wheels")
-    assert "Downloading blinker" in log
+    assert "Successfully downloaded blinker" in log
     assert _found(f"{image_tag}-wheels", {*traces, b"pip download"}) == {b"pip download"}
 
 
@@ -274,7 +274,7 @@ def run(image_tag: str) -> Iterator[Callable[[], int]]:
 
 def test_a_build_without_network_takes_the_wheelhouse(network: Network, image_tag: str, run: Callable[[], int]) -> None:
     log = network.build("no network", image_tag, "--no-cache-filter=builder")
-    assert "Processing ./wheelhouse/blinker" in log
+    assert "Looking in links: /wheelhouse" in log
     assert "pip download" not in log
 
     port = run()
