@@ -32,7 +32,8 @@ class Sabotage:
             self.then.apply(project)
 
 
-USER = "USER 10001:10001\n"
+NO_ROOT = "test_image.py::test_user_is_numeric_and_not_root"
+USER = "USER 10001:10001\nSTOP"
 CHECK = 'CMD ["python", "-I", "-S", "healthcheck.py"]'
 COMMAND = 'CMD ["python", "-m", "app"]'
 PIP = ' && rm -rf "${packages:?}" && mkdir "$packages" && chmod a-x /usr/local/bin/pip* \\\n'
@@ -45,12 +46,20 @@ CLEAN = "test_service.py::test_a_clean_life_leaves_a_clean_log"
 STOP = "test_service.py::test_a_stop_lets_requests_in_flight_finish"
 
 SABOTAGES = {
-    "root": Sabotage("Dockerfile", USER, "", "test_image.py::test_user_is_numeric_and_not_root", "USER is root"),
+    "root": Sabotage("Dockerfile", USER, "STOP", NO_ROOT, "USER is root"),
     "root by number": Sabotage(
-        "Dockerfile", USER, "USER 0:0\n", "test_image.py::test_user_is_numeric_and_not_root", "USER is 0, which is root"
+        "Dockerfile",
+        USER,
+        "USER 0:0\nSTOP",
+        NO_ROOT,
+        "USER is 0, which is root",
     ),
     "user by name": Sabotage(
-        "Dockerfile", USER, "USER nobody\n", "test_image.py::test_user_is_numeric_and_not_root", "it must be a number"
+        "Dockerfile",
+        USER,
+        "USER nobody\nSTOP",
+        NO_ROOT,
+        "it must be a number",
     ),
     "shell form": Sabotage(
         "Dockerfile", COMMAND, "CMD python -m app", "test_image.py::test_command_is_in_exec_form", "in shell form"
