@@ -66,13 +66,14 @@ class Server:
 
     def edits_are_seen(self) -> None:
         """Edit a module, then add one."""
-        # Two, as what a poll for changes costs depends on the moment.
-        for old, new in (("World", "first"), ("first", "second")):
+        # Two, as what a poll for changes costs depends on the moment. Each of another length: within one second Python
+        # tells a changed module from what it compiled before by nothing but its size.
+        for old, new in (("World", "a first"), ("a first", "the second")):
             self.edit("app/views.py", f"Hello, {old}!", f"Hello, {new}!")
             print(f"an edit: {self.wait_for(SECONDS_TO_RELOAD, self.shows(f'Hello, {new}!')):.2f} s")  # noqa: T201
         (self.project.path / "app/added.py").write_text('GREETING = "Hello, third!"\n')
         self.edit("app/views.py", "from flask", "from app.added import GREETING\nfrom flask")
-        self.edit("app/views.py", '"<p>Hello, second!</p>"', "GREETING")
+        self.edit("app/views.py", '"<p>Hello, the second!</p>"', "GREETING")
         print(f"a new file: {self.wait_for(SECONDS_TO_RELOAD, self.shows('Hello, third!')):.2f} s")  # noqa: T201
 
 
