@@ -4,7 +4,6 @@ Nothing else is done here: a repository, an image or an environment is for its o
 """
 
 import os
-import shlex
 from collections.abc import Iterator
 
 
@@ -12,7 +11,7 @@ def next_steps(slug: str, port: str, folder: str, in_repository: bool) -> Iterat
     """Yield the lines to print."""
     yield ""
     yield f"{slug} is ready. Next:"
-    yield f"  cd {shlex.quote(folder)}"
+    yield f"  cd {quoted(folder)}"
     yield f"  docker build -t {slug} ."
     yield f"  docker run --rm -p {port}:{port} {slug}"
     yield f"Then open http://localhost:{port}/"
@@ -21,6 +20,17 @@ def next_steps(slug: str, port: str, folder: str, in_repository: bool) -> Iterat
         yield "  git init"
     yield "  git add ."
     yield f'  git commit -m "Add {slug}"'
+
+
+def quoted(path: str) -> str:
+    """Return the path as a shell must read it."""
+    if path.translate({ord(character): None for character in "/\\:._-"}).isalnum() and path.isascii():
+        return path
+    if os.name == "nt":
+        return f'"{path}"'
+    import shlex  # noqa: PLC0415 - a bake into an ordinary folder shall not wait for it
+
+    return shlex.quote(path)
 
 
 def is_in_repository(folder: str) -> bool:

@@ -12,7 +12,6 @@ import shlex
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 # Windows reserves these names for devices, whatever their case and extension.
 DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
@@ -24,13 +23,14 @@ TEMPLATE_SYNTAX = re.compile("[{](?=[%#{])")
 OPTIONS_WITH_VALUE = {"-c", "--checkout", "--directory", "-o", "--output-dir", "--config-file", "--replay-file"}
 
 
-class Rule(NamedTuple):
+class Rule:
     """What an answer must be, in words and in code, and how to make a valid one out of a bad one."""
 
-    words: str
-    holds: Callable[[str], bool]
-    suggest: Callable[[str], str]
-    choices: tuple[str, ...] = ()
+    def __init__(
+        self, words: str, holds: Callable[[str], bool], suggest: Callable[[str], str], choices: tuple[str, ...] = ()
+    ) -> None:
+        """Keep them. Written out, because a bake would wait for the modules that could write it."""
+        self.words, self.holds, self.suggest, self.choices = words, holds, suggest, choices
 
 
 def is_text(value: str) -> bool:
