@@ -31,7 +31,7 @@ KINDS = {
     "Python and what it needs": "#56b4e9",
     "compiled standard library": "#0072b2",
     "packages": "#e69f00",
-    "code": "#009e73",
+    "code and context": "#009e73",
     "other": "#cc79a7",
 }
 PASSED, FAILED, OTHER = "#0072b2", "#e69f00", "#eceff1"

@@ -19,6 +19,9 @@ What is measured, all in one go on one machine; only ratios mean something elsew
     stop_seconds, exit_code   `docker stop` while nothing is served
     packages                  what trivy lists in the image
     leaked                    planted files (a password, the history, notes) that are in some layer
+    can_change_its_code       whether the user of the service may write to it
+    debugger                  whether the service answers for Werkzeug's debugger, which runs what it is sent
+    refuses_forgery           whether the build ends when the files of the packages have other hashes than the lock says
     rows                      the container contract: tests/container of the service that the template bakes
 """
 
@@ -50,6 +53,7 @@ from workshop.ladder import HERE, PLANTED, PORT, PYTHON, TEMPLATE, Rung, assembl
 RESULTS = HERE / "results"
 BUILD = HERE / "build"
 ROUNDS = 3
+STEPS = 6
 SECONDS_TO_ANSWER = 20
 
 # From the hardest to the softest; the first in which the service answers is used.
@@ -64,7 +68,7 @@ KINDS = (
     ("compiled standard library", re.compile(r"compileall")),
     ("packages", re.compile(r"pip install|COPY /venv")),
     ("Python and what it needs", re.compile(r"COPY /files")),
-    ("code", re.compile(r"^(COPY|ADD) ")),
+    ("code and context", re.compile(r"^(COPY|ADD) ")),
 )
 # Names of images and containers, and the label of a run.
 PASSING = re.compile(r"workshop-[\w-]+:\d+|\b[0-9a-f]{12,64}\b|'benchmark': '\d+',? ?")
@@ -222,6 +226,41 @@ def installed(image: str) -> dict[str, str]:
     return {name: found[name] for name in ("flask", "gunicorn") if name in found}
 
 
+def can_change_its_code(rung: Rung) -> bool:
+    """Tell whether the user of the image may write to the code of its service."""
+    program = f"import os; print(os.access({rung.code!r}, os.W_OK))"
+    command = ("docker", "run", "--rm", "--label", bench.LABEL, "--entrypoint", "python3", tag(rung), "-c", program)
+    return bench.run(*command) == "True"
+
+
+def has_debugger(port: int) -> bool:
+    """Tell whether the style sheet of Werkzeug's debugger is served, and with it the debugger."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/?__debugger__=yes&cmd=resource&f=style.css")
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status == 200 and "css" in answer.headers["Content-Type"]
+    finally:
+        connection.close()
+
+
+def refuses_forgery(rung: Rung, context: Path) -> bool:
+    """Tell whether a build ends, for that reason, where no file of a package has the hash that the lock names."""
+    lock = context / "requirements.txt"
+    genuine = lock.read_text()
+    forged = re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", genuine)
+    if forged == genuine:
+        return False  # no hash is named, so every file will do
+    lock.write_text(forged)
+    try:
+        options = ("--progress", "plain", "--label", bench.LABEL, "--tag", f"{tag(rung)}-forged")
+        done = subprocess.run(("docker", "build", *options, str(context)), capture_output=True, text=True, check=False)
+    finally:
+        lock.write_text(genuine)
+    return done.returncode != 0 and "DO NOT MATCH THE HASHES" in done.stdout + done.stderr
+
+
 def life(rung: Rung) -> str | None:
     """Return under which of the LIVES the service answers; None if under none."""
     for name, options in LIVES.items():
@@ -323,8 +362,9 @@ def judge(rung: Rung, folder: Path, version: str, *tests: str) -> Result:
     card = folder / f"{rung.label}.json"
     foreign = ("--image", tag(rung), "--port", str(PORT)) if rung.bake is None else ()
     options = ("--scorecard", f"--scorecard-file={card}", "-p", "no:cacheprovider", *foreign)
-    command = (str(python), "-m", "pytest", *(tests or ("tests/container",)), *options)
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    command = (str(python), "-m", "pytest", "-p", "once", *(tests or ("tests/container",)), *options)
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if not card.exists():
         raise SystemExit(f"the contract could not be run on {rung.label}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     scorecard: Result = json.loads(card.read_text(encoding="utf-8"))
@@ -369,6 +409,7 @@ class Measurement:
             ("what is in it", self.look),
             ("start and stop", self.start),
             ("rebuild after an edit", self.rebuild),
+            ("a forged package", self.forge),
             ("the contract", self.judge),
         )
 
@@ -386,12 +427,13 @@ class Measurement:
             "packages": packages(image),
             "leaked": leaked(image),
             "installed": installed(image),
+            "can_change_its_code": can_change_its_code(self.rung),
         }
 
     def start(self) -> None:
         """Measure starts, health probe and stop."""
         hardened = life(self.rung)
-        self.result |= dict.fromkeys(("start_ms", "probe_cpu_ms", "stop_seconds", "exit_code"))
+        self.result |= dict.fromkeys(("start_ms", "probe_cpu_ms", "stop_seconds", "exit_code", "debugger"))
         self.result["hardened"] = hardened
         if hardened is None:
             return
@@ -401,6 +443,7 @@ class Measurement:
                 starts.append(container.first_answer)
         with started(self.rung, options) as container:
             probe = probe_cpu(self.rung, container)
+            self.result["debugger"] = has_debugger(container.port)
         seconds, code = stop(self.rung, options)
         self.result |= {
             "start_ms": round(1000 * median(starts), 1),
@@ -413,6 +456,10 @@ class Measurement:
         """Measure what an edit of the code costs."""
         seconds = [rebuild(self.rung, self.context) for _ in range(ROUNDS)]
         self.result["code_rebuild_seconds"] = round(median(seconds), 2)
+
+    def forge(self) -> None:
+        """See whether packages with other hashes than those of the lock are refused."""
+        self.result["refuses_forgery"] = refuses_forgery(self.rung, self.context)
 
     def judge(self) -> None:
         """Run the contract."""
@@ -498,7 +545,7 @@ def measure(chosen: Sequence[int], again: bool, version: str) -> Result:
     wanted = [ladder[number] for number in chosen if again or number not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=5 * len(wanted))
+        task = progress.add_task("", total=len(wanted) * STEPS)
         for rung in wanted:
             measurement = Measurement(rung, Path(folder), version)
             for what, step in measurement.steps():
