@@ -6,6 +6,7 @@ diff(5)         what rung 5 changes, as a unified diff of all files
 """
 
 import difflib
+import functools
 import hashlib
 import random
 import re
@@ -80,13 +81,7 @@ class Rung:
         """Return all files of the rung by path, without what is planted."""
         if self.bake is None:
             return {**self.own_files(), **({"requirements.txt": LOCK.read_bytes()} if self.lock else {})}
-        with tempfile.TemporaryDirectory() as folder:
-            project = bake(Path(folder), PYTHON, self.bake)
-            return {
-                path.relative_to(project).as_posix(): path.read_bytes()
-                for path in sorted(project.rglob("*"))
-                if path.is_file()
-            }
+        return dict(baked(tuple(sorted(self.bake.items()))))
 
     def own_digest(self) -> str:
         """Return a digest of what this repository holds for the rung."""
@@ -116,6 +111,18 @@ def bake(folder: Path, python_version: str, answers: Mapping[str, str]) -> Path:
     command = [sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "hello-service"
+
+
+@functools.cache
+def baked(answers: tuple[tuple[str, str], ...]) -> dict[str, bytes]:
+    """Return the files that the template bakes for some answers, by path; bake them only once."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = bake(Path(folder), PYTHON, dict(answers))
+        return {
+            path.relative_to(project).as_posix(): path.read_bytes()
+            for path in sorted(project.rglob("*"))
+            if path.is_file()
+        }
 
 
 def assemble(rung: Rung, folder: Path, python_version: str = PYTHON) -> Path:

@@ -1,8 +1,9 @@
 """Build, judge and measure the rungs of the ladder: `make workshop`.
 
-    python -m workshop.measure          all rungs that have not been measured as they are, on this machine
-    python -m workshop.measure 3 5      only these, if they have not been
-    python -m workshop.measure --again  even if they have been
+    python -m workshop.measure            all rungs that have not been measured as they are, on this machine
+    python -m workshop.measure 3 5        only these, if they have not been
+    python -m workshop.measure --again    even if they have been
+    python -m workshop.measure --figures  the same in some minutes: verdicts of the contract that are known are kept
 
 Each rung is written to results/ladder.json as soon as it is done, so a run that was stopped goes on where it was. A
 rung is measured anew when a file it is built from, the machine or a version has changed. Needs a Docker Engine.
@@ -52,7 +53,7 @@ from workshop.ladder import HERE, PLANTED, PORT, PYTHON, TEMPLATE, Rung, assembl
 
 RESULTS = HERE / "results"
 BUILD = HERE / "build"
-ROUNDS = 3
+ROUNDS = 5
 STEPS = 6
 SECONDS_TO_ANSWER = 20
 
@@ -105,23 +106,33 @@ def present(image: str) -> bool:
     return subprocess.run(("docker", "image", "inspect", image), capture_output=True, check=False).returncode == 0
 
 
-def provide_base_images(version: str) -> None:
-    """Make sure that both base images are there: pulled, or for the full one a stand-in under its name.
+def pulled(image: str) -> bool:
+    """Pull an image; tell whether that worked within a quarter of an hour."""
+    try:
+        pull = ("docker", "pull", "--quiet", image)
+        return subprocess.run(pull, capture_output=True, timeout=900, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
-    The stand-in is the slim image with Debian's build tools. It is smaller than the official image, so that a rung
-    is never praised for more than it does; its label says what it is.
+
+def provide_base_images(version: str) -> list[str]:
+    """Make sure that both base images are there; return the names of those that had to be made.
+
+    A full image that cannot be pulled gets a stand-in under its name: the slim image with Debian's build tools. That
+    is smaller than the official one, so that no rung is praised for more than it does; its label says what it is.
     """
-    names = base_images(version)
-    for name in names.values():
-        pull = ("timeout", "900", "docker", "pull", "--quiet", name)
-        if present(name) or subprocess.run(pull, capture_output=True, check=False).returncode == 0:
+    slim, full = base_images(version).values()
+    for name in (slim, full):
+        if present(name) or pulled(name):
             continue
-        if name != names["full"]:
+        if name == slim:
             raise SystemExit(f"{name} is not there and cannot be pulled; .ci/base-images can make it on Debian")
-        with console.status(f"{name} cannot be pulled: making a stand-in from Debian's packages …"):
-            command = ("docker", "build", "--quiet", "--tag", name, "--build-arg", f"SLIM={names['slim']}", "-")
+        with console.status(f"{name} cannot be pulled: a stand-in takes its name, made from Debian's packages …"):
+            command = ("docker", "build", "--quiet", "--tag", name, "--build-arg", f"SLIM={slim}", "-")
             with (HERE / "full.Dockerfile").open() as dockerfile:
                 subprocess.run(command, stdin=dockerfile, check=True, capture_output=True)
+        return [name]
+    return []
 
 
 def machine() -> Result:
@@ -529,8 +540,11 @@ def facts_line(results: Result) -> str:
     )
 
 
-def measure(chosen: Sequence[int], again: bool, version: str) -> Result:
-    """Measure the chosen rungs that need it, write after each, and return all results."""
+def measure(chosen: Sequence[int], version: str, *, again: bool = False, figures: bool = False) -> Result:
+    """Measure the chosen rungs that need it, write after each, and return all results.
+
+    With `again` all of them need it. With `figures` as well, but a verdict of the contract that is known is kept.
+    """
     facts: Result = {
         "machine": machine(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -542,17 +556,18 @@ def measure(chosen: Sequence[int], again: bool, version: str) -> Result:
         for number, entry in known(facts).items()
         if number in ladder and entry["digest"] == ladder[number].digest()
     }
-    wanted = [ladder[number] for number in chosen if again or number not in done]
+    wanted = [ladder[number] for number in chosen if again or figures or number not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=len(wanted) * STEPS)
+        task = progress.add_task("", total=sum(STEPS - (figures and rung.number in done) for rung in wanted))
         for rung in wanted:
             measurement = Measurement(rung, Path(folder), version)
-            for what, step in measurement.steps():
+            judged = done.get(rung.number, {}) if figures else {}
+            for what, step in measurement.steps()[: -1 if judged else None]:
                 progress.update(task, description=f"{f'{rung.label}: {what}':<38}")
                 step()
                 progress.advance(task)
-            done[rung.number] = measurement.result
+            done[rung.number] = {**judged, **measurement.result}
             write({**facts, "rungs": [done[number] for number in sorted(done)]})
             bench.run("docker", "image", "rm", "--force", tag(rung))
     # Titles and ideas are no part of what was measured, and may have been reworded.
@@ -564,8 +579,11 @@ def measure(chosen: Sequence[int], again: bool, version: str) -> Result:
 def arguments(numbers: Sequence[int]) -> argparse.Namespace:
     """Return the command line, read."""
     parser = argparse.ArgumentParser(description="Build, judge and measure the rungs of the ladder.")
-    parser.add_argument("rung", nargs="*", type=int, choices=[[], *numbers], help="only these (default: all)")
+    parser.add_argument(
+        "rung", nargs="*", type=int, choices=[[], *numbers], metavar="N", help="only these (default: all)"
+    )
     parser.add_argument("--again", action="store_true", help="measure even what has been measured as it is")
+    parser.add_argument("--figures", action="store_true", help="the same, but leave known verdicts of the contract")
     return parser.parse_args()
 
 
@@ -578,7 +596,7 @@ def main() -> int:
     version = os.environ.get("PYTHONS", PYTHON).split()[0]
     provide_base_images(version)
     try:
-        results = measure(chosen.rung or numbers, chosen.again, version)
+        results = measure(chosen.rung or numbers, version, again=chosen.again, figures=chosen.figures)
     finally:
         bench.remove_leftovers()
     write(results)
