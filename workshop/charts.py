@@ -142,7 +142,7 @@ def sizes(results: Result) -> str:
         for kind in used:
             yield rectangle(x, height + 14, 14, 14, KINDS[kind])
             yield text(x + 20, height + 26, kind, "note")
-            x += 40 + 7.6 * len(kind)
+            x += 44 + 7 * len(kind)
         for y, rung in names(results):
             yield text(LEFT - 12, y + 18, name(rung), "end")
             yield from stack(rung, y, end, unit)

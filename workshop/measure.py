@@ -3,16 +3,18 @@
     python -m workshop.measure            all rungs that have not been measured as they are, on this machine
     python -m workshop.measure 3 5        only these, if they have not been
     python -m workshop.measure --again    even if they have been
-    python -m workshop.measure --figures  the same in some minutes: verdicts of the contract that are known are kept
+    python -m workshop.measure --times    the same, but only what the clock tells: some minutes, on a quiet machine
 
 Each rung is written to results/ladder.json as soon as it is done, so a run that was stopped goes on where it was. A
 rung is measured anew when a file it is built from, the machine or a version has changed. Needs a Docker Engine.
 
-What is measured, all in one go on one machine; only ratios mean something elsewhere:
+What is measured, all in one go on one machine; only ratios mean something elsewhere. Starts and rebuilds are the
+fastest of five: whatever else a machine does can only make them longer.
 
     bytes, compressed_bytes   the image on disk, and its layers each compressed by gzip -6, as a registry keeps them
     cold_build_seconds        `docker build --no-cache` with the base image there. A cache mount is no layer: what pip
-                              has kept in one stays, which is what it is for
+                              has kept in one stays, which is what it is for. An index that forbids it to keep anything
+                              leaves it empty, and leaves nothing in the layers of the first rungs either
     code_rebuild_seconds      `docker build` after an edit of the code
     start_ms                  from State.StartedAt to the first 200, in a read-only container without capabilities where
                               the service starts in one (`hardened` says so)
@@ -42,7 +44,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -54,7 +55,6 @@ from workshop.ladder import HERE, PLANTED, PORT, PYTHON, TEMPLATE, Rung, assembl
 RESULTS = HERE / "results"
 BUILD = HERE / "build"
 ROUNDS = 5
-STEPS = 6
 SECONDS_TO_ANSWER = 20
 
 # From the hardest to the softest; the first in which the service answers is used.
@@ -413,16 +413,19 @@ class Measurement:
             "digest": rung.digest(),
         }
 
-    def steps(self) -> tuple[tuple[str, Callable[[], None]], ...]:
-        """Return what there is to do."""
-        return (
+    def steps(self, *, times: bool = False) -> tuple[tuple[str, Callable[[], None]], ...]:
+        """Return what there is to do: all, or only what the clock tells."""
+        timed = (
             ("cold build", self.build),
-            ("what is in it", self.look),
             ("start and stop", self.start),
             ("rebuild after an edit", self.rebuild),
+        )
+        rest = (
+            ("what is in it", self.look),
             ("a forged package", self.forge),
             ("the contract", self.judge),
         )
+        return timed if times else (*timed, *rest)
 
     def build(self) -> None:
         """Build it from nothing but the base image."""
@@ -457,7 +460,7 @@ class Measurement:
             self.result["debugger"] = has_debugger(container.port)
         seconds, code = stop(self.rung, options)
         self.result |= {
-            "start_ms": round(1000 * median(starts), 1),
+            "start_ms": round(1000 * min(starts), 1),
             "probe_cpu_ms": None if probe is None else round(1000 * probe, 1),
             "stop_seconds": round(seconds, 2),
             "exit_code": code,
@@ -466,7 +469,7 @@ class Measurement:
     def rebuild(self) -> None:
         """Measure what an edit of the code costs."""
         seconds = [rebuild(self.rung, self.context) for _ in range(ROUNDS)]
-        self.result["code_rebuild_seconds"] = round(median(seconds), 2)
+        self.result["code_rebuild_seconds"] = round(min(seconds), 2)
 
     def forge(self) -> None:
         """See whether packages with other hashes than those of the lock are refused."""
@@ -540,10 +543,10 @@ def facts_line(results: Result) -> str:
     )
 
 
-def measure(chosen: Sequence[int], version: str, *, again: bool = False, figures: bool = False) -> Result:
+def measure(chosen: Sequence[int], version: str, *, again: bool = False, times: bool = False) -> Result:
     """Measure the chosen rungs that need it, write after each, and return all results.
 
-    With `again` all of them need it. With `figures` as well, but a verdict of the contract that is known is kept.
+    With `again` all of them need it. With `times` as well, but where the rest is known only what the clock tells.
     """
     facts: Result = {
         "machine": machine(),
@@ -556,18 +559,19 @@ def measure(chosen: Sequence[int], version: str, *, again: bool = False, figures
         for number, entry in known(facts).items()
         if number in ladder and entry["digest"] == ladder[number].digest()
     }
-    wanted = [ladder[number] for number in chosen if again or figures or number not in done]
+    wanted = [ladder[number] for number in chosen if again or times or number not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=sum(STEPS - (figures and rung.number in done) for rung in wanted))
-        for rung in wanted:
-            measurement = Measurement(rung, Path(folder), version)
-            judged = done.get(rung.number, {}) if figures else {}
-            for what, step in measurement.steps()[: -1 if judged else None]:
+        measurements = [Measurement(rung, Path(folder), version) for rung in wanted]
+        known_rest = {rung.number: done[rung.number] for rung in wanted if times and rung.number in done}
+        steps = [measurement.steps(times=measurement.rung.number in known_rest) for measurement in measurements]
+        task = progress.add_task("", total=sum(map(len, steps)))
+        for rung, measurement, todo in zip(wanted, measurements, steps, strict=True):
+            for what, step in todo:
                 progress.update(task, description=f"{f'{rung.label}: {what}':<38}")
                 step()
                 progress.advance(task)
-            done[rung.number] = {**judged, **measurement.result}
+            done[rung.number] = {**known_rest.get(rung.number, {}), **measurement.result}
             write({**facts, "rungs": [done[number] for number in sorted(done)]})
             bench.run("docker", "image", "rm", "--force", tag(rung))
     # Titles and ideas are no part of what was measured, and may have been reworded.
@@ -583,7 +587,7 @@ def arguments(numbers: Sequence[int]) -> argparse.Namespace:
         "rung", nargs="*", type=int, choices=[[], *numbers], metavar="N", help="only these (default: all)"
     )
     parser.add_argument("--again", action="store_true", help="measure even what has been measured as it is")
-    parser.add_argument("--figures", action="store_true", help="the same, but leave known verdicts of the contract")
+    parser.add_argument("--times", action="store_true", help="the same, but only what the clock tells")
     return parser.parse_args()
 
 
@@ -596,7 +600,7 @@ def main() -> int:
     version = os.environ.get("PYTHONS", PYTHON).split()[0]
     provide_base_images(version)
     try:
-        results = measure(chosen.rung or numbers, version, again=chosen.again, figures=chosen.figures)
+        results = measure(chosen.rung or numbers, version, again=chosen.again, times=chosen.times)
     finally:
         bench.remove_leftovers()
     write(results)
