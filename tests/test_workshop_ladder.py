@@ -1,0 +1,463 @@
+"""The ladder of the workshop: its rungs are what they say they are, and what is said of them has been measured.
+
+The fast tests look at the files and at the results in the repository; those marked slow build the rungs and measure
+them here. What `workshop/ladder/ladder.toml` claims is asserted of both.
+"""
+
+import difflib
+import itertools
+import json
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import bench
+from tests.conftest import PYTHONS, TEMPLATE, Bake
+from workshop import charts, measure
+from workshop.ladder import CANARY, LADDER, PLANTED, PYTHON, Rung, assemble, diff, rungs
+
+Result = dict[str, Any]
+
+RUNGS = rungs()
+OWN = [rung for rung in RUNGS if rung.bake is None]
+BAKED = [rung for rung in RUNGS if rung.bake is not None]
+RESULTS: Result = json.loads((measure.RESULTS / "ladder.json").read_text(encoding="utf-8"))
+CARD = (TEMPLATE / "{{cookiecutter.project_slug}}/tests/container/scorecard.py").read_text(encoding="utf-8")
+TITLES = dict(re.findall(r'^    (\d+): "(.+)",$', CARD, re.MULTILINE))
+
+
+def label(rung: Rung) -> str:
+    return rung.label
+
+
+# ---- claims ----
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A value is below a part of what it was on the rung before."""
+
+    value: str
+    below: float
+
+    def check(self, before: Result, after: Result) -> None:
+        """Assert it of the results of two rungs."""
+        old, new = before[self.value], after[self.value]
+        assert new < self.below * old, f"{self.value}: {new} after {old} is {new / old:.2f}, not below {self.below}"
+
+
+@dataclass(frozen=True)
+class Green:
+    """Rows of the contract fail, or cannot be asked, on the rung before, and pass on this one."""
+
+    rows: tuple[int, ...]
+
+    def check(self, before: Result, after: Result) -> None:
+        """Assert it of the results of two rungs."""
+        for row in map(str, self.rows):
+            assert before["rows"][row]["status"] != "passed", f"row {row} passed before"
+            assert after["rows"][row]["status"] == "passed", f"row {row}: {after['rows'][row]['reason']}"
+
+
+@dataclass(frozen=True)
+class Becomes:
+    """A value that was something else is this."""
+
+    value: str
+    expected: object
+
+    def check(self, before: Result, after: Result) -> None:
+        """Assert it of the results of two rungs."""
+        assert before[self.value] != self.expected, f"{self.value} was {self.expected!r} before"
+        assert after[self.value] == self.expected, f"{self.value} is {after[self.value]!r}, not {self.expected!r}"
+
+
+Assertion = Ratio | Green | Becomes
+
+# Rung and sentence, and what must hold of the results of the rung before and of this one.
+CLAIMS: dict[tuple[int, str], tuple[Assertion, ...]] = {
+    (2, "The image is smaller than half of what it was."): (
+        Ratio("bytes", 0.5),
+        Ratio("compressed_bytes", 0.5),
+        Green((10,)),
+    ),
+    (2, "A scanner sees less than half of the packages."): (Ratio("packages", 0.5),),
+    (3, "A rebuild after a change of code is faster: it installs nothing."): (Ratio("code_rebuild_seconds", 0.5),),
+    (4, "The image is safer: no password and no history is in it any more."): (Becomes("leaked", []),),
+    (5, "The image is smaller by what pip left behind when it ran."): (
+        Ratio("bytes", 1),
+        Ratio("compressed_bytes", 1),
+    ),
+    (6, "The image is safer: the service is not root, and cannot change its code."): (
+        Green((1,)),
+        Becomes("can_change_its_code", False),
+    ),
+    (7, "A stop is safer: the request in flight is answered, and the exit code is 0."): (
+        Green((2, 16)),
+        Becomes("exit_code", 0),
+        Ratio("stop_seconds", 0.5),
+    ),
+    (7, "The service is safer: there is no debugger in it, and a health check that works."): (
+        Becomes("debugger", False),
+        Green((3, 15)),
+    ),
+    (8, "The build is safer: a file that is not what the lock says is refused."): (Becomes("refuses_forgery", True),),
+    (9, "The start is faster: nothing is left to compile."): (Ratio("start_ms", 0.6), Green((8,))),
+    (9, "A health probe is cheaper: it costs less than a third of the CPU time."): (Ratio("probe_cpu_ms", 1 / 3),),
+    (9, "The image is safer: no pip, no setuid file, nothing that its user could change."): (Green((6, 7, 9)),),
+    (10, "The image is smaller than half of the one before."): (Ratio("bytes", 0.5), Ratio("compressed_bytes", 0.5)),
+    (10, "A scanner sees less than half of the packages."): (Ratio("packages", 0.5),),
+}
+COMPARED = re.compile(
+    r"\b(smaller|larger|faster|slower|safer|cheaper|lighter|quicker|sooner|better|less|fewer|more)\b", re.IGNORECASE
+)
+
+
+def test_every_claim_of_the_ladder_has_its_assertion() -> None:
+    assert {(rung.number, sentence) for rung in RUNGS for sentence in rung.claims} == CLAIMS.keys()
+
+
+@pytest.mark.parametrize("rung", RUNGS, ids=label)
+def test_what_is_compared_is_a_claim(rung: Rung) -> None:
+    assert not COMPARED.findall(f"{rung.title} {rung.idea}"), "say it among the claims, where it is put to the test"
+
+
+@pytest.mark.parametrize(("number", "sentence"), CLAIMS)
+def test_the_results_in_the_repository_bear_the_claim_out(number: int, sentence: str) -> None:
+    measured = {rung["number"]: rung for rung in RESULTS["rungs"]}
+
+    for assertion in CLAIMS[number, sentence]:
+        assertion.check(measured[number - 1], measured[number])
+
+
+# ---- the rungs ----
+
+
+def test_the_list_and_the_folders_agree() -> None:
+    assert [rung.number for rung in RUNGS] == list(range(1, len(RUNGS) + 1))
+    assert [rung.label for rung in OWN] == sorted(path.name for path in LADDER.iterdir() if path.is_dir())
+    assert [rung for rung in RUNGS if rung.bake is None] == list(RUNGS[: len(OWN)]), "the template comes last"
+
+
+@pytest.mark.parametrize("rung", OWN, ids=label)
+def test_each_rung_brings_its_dockerfile_and_only_what_is_new(rung: Rung) -> None:
+    names = {path.relative_to(rung.folder).as_posix() for path in rung.folder.rglob("*") if path.is_file()}
+
+    assert "Dockerfile" in names
+    assert names <= {"Dockerfile", ".dockerignore", "requirements.txt"}
+    assert rung.own_files().keys() >= {"app.py", "requirements.txt"}
+    assert (".dockerignore" in names) == (rung.number >= 4)
+
+
+def changed_lines(number: int) -> int:
+    """Return how many lines of the repository's own files a rung adds and removes, comments and empty lines aside."""
+    old, new = (RUNGS[index].own_files() for index in (number - 2, number - 1))
+    lines = [
+        line
+        for name in old.keys() | new.keys()
+        for line in difflib.ndiff(old.get(name, b"").decode().splitlines(), new.get(name, b"").decode().splitlines())
+    ]
+    return len([line for line in lines if re.match(r"[-+] +[^#\s]", line)])
+
+
+@pytest.mark.parametrize("rung", OWN[1:], ids=label)
+def test_a_rung_is_one_idea(rung: Rung) -> None:
+    """Which fits on half a page of the handout."""
+    assert 1 <= changed_lines(rung.number) <= 14
+
+
+def test_the_last_rung_is_the_template_itself(bake: Bake) -> None:
+    last, bonus = BAKED
+
+    assert not last.folder.exists()
+    assert last.files() == bake(python_version=PYTHON).files()
+    assert last.files() == bake("default").files(), "the default Python is not the one of the ladder"
+    assert bonus.files() == bake("bonus", image="distroless").files()
+
+
+def test_a_lock_is_taken_from_the_template() -> None:
+    locked = [rung for rung in OWN if rung.lock]
+
+    assert [rung.name for rung in locked] == ["locked"]
+    assert locked[0].files()["requirements.txt"] == BAKED[0].files()["requirements.txt"]
+
+
+def findings(rung: Rung, folder: Path) -> set[str]:
+    """Return the rules that hadolint, as strict as the template is with itself, finds broken."""
+    files = rung.files()
+    (folder / "Dockerfile").write_bytes(files["Dockerfile"])
+    strict = TEMPLATE / "{{cookiecutter.project_slug}}/.hadolint.yaml"
+    command = [
+        str(Path(sys.executable).with_name("hadolint")),
+        "--config",
+        str(strict),
+        "--format",
+        "json",
+        "Dockerfile",
+    ]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return {finding["code"] for finding in json.loads(done.stdout)}
+
+
+def test_the_linter_finds_less_from_rung_to_rung_and_nothing_in_the_end(tmp_path: Path) -> None:
+    found = [findings(rung, tmp_path) for rung in RUNGS]
+
+    assert {"DL3025", "DL3042", "DL3057"} <= found[0]
+    assert all(after <= before for before, after in itertools.pairwise(found)), found
+    assert [rules for rules, rung in zip(found, RUNGS, strict=True) if rung.bake is not None] == [set(), set()]
+
+
+# ---- what is built, and what is shown ----
+
+
+def test_what_lies_about_in_a_project_is_in_the_build_context(tmp_path: Path) -> None:
+    for rung in (RUNGS[0], BAKED[0]):
+        context = assemble(rung, tmp_path)
+
+        assert {name: (context / name).read_bytes() for name in PLANTED} == PLANTED
+        for name, content in rung.files().items():
+            assert (context / name).read_bytes() == content
+    assert all(CANARY.encode() in content for content in PLANTED.values() if len(content) < 1000)
+
+
+def test_another_python_takes_the_place_of_the_one_in_the_dockerfile(tmp_path: Path) -> None:
+    for rung in (OWN[0], OWN[-1], BAKED[0]):
+        dockerfile = (assemble(rung, tmp_path, "3.13") / "Dockerfile").read_text()
+
+        assert "FROM python:3.13-" in dockerfile
+        assert "3.14" not in dockerfile
+
+
+def test_a_diff_shows_what_is_new_and_no_more() -> None:
+    assert diff(1).count("\n--- /dev/null") + diff(1).startswith("--- /dev/null") == len(RUNGS[0].files())
+    assert [line for line in diff(2).splitlines() if re.match(r"[-+][^-+]", line)] == [
+        "-FROM python:3.14-trixie",
+        "+FROM python:3.14-slim-trixie",
+    ]
+    assert diff(4).startswith("--- /dev/null\n+++ b/.dockerignore\n")
+    assert diff(8).count("+++ ") == 2
+    hashes = re.findall(r"--hash=sha256:(\S+)", diff(8))
+    assert len(hashes) == len(bench.pins(TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt"))
+    assert {len(shown) for shown in hashes} == {9}
+    assert "+++ b/app" not in diff(9)
+    assert "-ARG RUNTIME=slim\n+ARG RUNTIME=distroless\n" in diff(10)
+
+
+# ---- the results in the repository ----
+
+VALUES = {
+    *("bytes", "compressed_bytes", "cold_build_seconds", "code_rebuild_seconds", "start_ms", "probe_cpu_ms"),
+    *("stop_seconds", "exit_code", "packages", "rows_passed", "rows_applicable"),
+}
+
+
+def test_the_results_say_when_on_what_and_with_what_they_were_measured() -> None:
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", RESULTS["date"])
+    assert RESULTS["machine"].keys() == {"cpus", "memory_bytes", "system"}
+    assert RESULTS["versions"].keys() == {"docker", "python", "flask", "gunicorn", "slim_image", "full_image"}
+    assert all(RESULTS["versions"].values())
+
+
+def test_the_results_are_complete() -> None:
+    assert [rung["number"] for rung in RESULTS["rungs"]] == [rung.number for rung in RUNGS]
+    for rung, result in zip(RUNGS, RESULTS["rungs"], strict=True):
+        assert (result["name"], result["title"], result["idea"]) == (rung.name, rung.title, rung.idea)
+        numbers = {name: result[name] for name in VALUES}
+        if rung.number < 7:
+            assert numbers.pop("probe_cpu_ms") is None, "there is a figure for a health check that is not there"
+        assert all(isinstance(value, int | float) and value >= 0 for value in numbers.values()), numbers
+        assert {row: content["title"] for row, content in result["rows"].items()} == TITLES
+        states = [content["status"] for content in result["rows"].values()]
+        assert set(states) <= {"passed", "failed", "not applicable"}
+        assert states.count("passed") == result["rows_passed"]
+        assert states.count("passed") + states.count("failed") == result["rows_applicable"]
+        assert abs(sum(layer["bytes"] for layer in result["layers"]) - result["bytes"]) < 0.01 * result["bytes"]
+        assert {layer["kind"] for layer in result["layers"]} <= charts.KINDS.keys()
+
+
+@pytest.mark.parametrize("rung", OWN, ids=label)
+def test_the_results_are_those_of_the_rung_as_it_is(rung: Rung) -> None:
+    """Was it changed? Then `make workshop` measures it anew.
+
+    What rungs take from the template is left out: an update of a dependency must not wait for a measurement. Of that,
+    the slow tests below assert the claims live.
+    """
+    assert RESULTS["rungs"][rung.number - 1]["own_digest"] == rung.own_digest()
+
+
+def test_the_scorecard_of_the_last_rung_is_that_of_the_template() -> None:
+    """Which is 21 of 21 rows, as tests/test_generated_suite.py asserts of every kind of image."""
+    for result in RESULTS["rungs"][-len(BAKED) :]:
+        assert {row: content["status"] for row, content in result["rows"].items()} == dict.fromkeys(TITLES, "passed")
+        assert (result["rows_passed"], result["rows_applicable"]) == (21, 21)
+
+
+def test_the_results_name_nothing_of_the_machine_but_what_they_depend_on() -> None:
+    text = (measure.RESULTS / "ladder.json").read_text(encoding="utf-8")
+
+    assert not re.findall(r"/tmp/tmp\w+|/root/\S+|/home/\S+|workshop-\d+|\b[0-9a-f]{64}\b", text)
+
+
+def test_the_table_and_the_charts_are_those_of_the_results() -> None:
+    assert (measure.RESULTS / "ladder.md").read_text(encoding="utf-8") == measure.markdown(RESULTS)
+    for name, svg in charts.draw(RESULTS).items():
+        assert (measure.RESULTS / f"{name}.svg").read_text(encoding="utf-8") == svg, name
+
+
+def test_the_pictures_have_twice_the_size_of_the_drawings() -> None:
+    for name, svg in charts.draw(RESULTS).items():
+        png = (measure.RESULTS / f"{name}.png").read_bytes()
+        width, height = re.findall(r' (?:width|height)="(\d+)"', svg)[:2]
+
+        assert png.startswith(b"\x89PNG\r\n")
+        assert struct.unpack(">II", png[16:24]) == (2 * int(width), 2 * int(height))
+
+
+def texts(svg: str) -> Iterator[tuple[float, float, float, float]]:
+    """Return the box of every upright line of text, reckoned with a wide letter: left, right, top, bottom."""
+    for x, y, style, content in re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="([^"]*)">([^<]*)<', svg):
+        size = 20 if "title" in style else 12 if "note" in style else 14
+        width = len(content) * size * (0.68 if "title" in style or "strong" in style else 0.58)
+        left = float(x) - (width if "end" in style else width / 2 if "middle" in style else 0)
+        yield left, left + width, float(y) - 0.75 * size, float(y) + 0.2 * size
+
+
+def test_no_text_of_a_chart_covers_another_or_runs_out_of_it() -> None:
+    for name, svg in charts.draw(RESULTS).items():
+        boxes = list(texts(svg))
+        assert len(boxes) > 15
+        for number, (left, right, top, bottom) in enumerate(boxes):
+            assert left >= 0, (name, number)
+            assert right <= charts.WIDTH, (name, number)
+            for other in boxes[number + 1 :]:
+                apart = right <= other[0] or other[1] <= left or bottom <= other[2] or other[3] <= top
+                assert apart, f"{name}: {(left, right, top, bottom)} and {other}"
+
+
+# ---- a run that was stopped goes on ----
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """Stands in for a measurement: there is nothing to do, and what comes out is known."""
+
+    rung: Rung
+    result: Result
+
+    def steps(self, *, times: bool = False) -> tuple[tuple[str, Callable[[], None]], ...]:
+        """Return nothing; or rather, where only the times are wanted, what would be another result."""
+        return (("times", lambda: self.result.update(rows_passed=None)),) if times else ()
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """Return the list of rungs that were measured, which in truth none is."""
+    measured: list[int] = []
+    known = {entry["number"]: entry for entry in RESULTS["rungs"]}
+
+    def measurement(rung: Rung, *_: object) -> Remembered:
+        measured.append(rung.number)
+        return Remembered(rung, {**known[rung.number], "digest": rung.digest()})
+
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    monkeypatch.setattr(measure, "Measurement", measurement)
+    monkeypatch.setattr(measure, "machine", lambda: RESULTS["machine"])
+    monkeypatch.setattr(measure, "versions", lambda _: RESULTS["versions"])
+    monkeypatch.setattr(bench, "run", lambda *_: "")
+    return measured
+
+
+def test_only_what_has_changed_is_measured(measured: list[int], tmp_path: Path) -> None:
+    numbers = [rung.number for rung in RUNGS]
+    measure.measure([2, 3], PYTHON)
+    assert [entry["number"] for entry in json.loads((tmp_path / "ladder.json").read_text())["rungs"]] == [2, 3]
+    measure.measure(numbers, PYTHON)
+    assert measured == [2, 3, 1, *numbers[3:]]
+    assert json.loads((tmp_path / "ladder.json").read_text())["rungs"][0]["number"] == 1
+
+    measured.clear()
+    measure.measure(numbers, PYTHON)
+    assert measured == []
+    measure.measure([4], PYTHON, again=True)
+    assert measured == [4]
+
+    rest = measure.measure([5], PYTHON, times=True)["rungs"][4]
+    assert measured == [4, 5]
+    assert rest["rows"] == RESULTS["rungs"][4]["rows"]
+    assert rest["rows_passed"] is None, "the times were not asked for"
+
+    old = json.loads((tmp_path / "ladder.json").read_text())
+    old["rungs"][4]["digest"] = "another"
+    (tmp_path / "ladder.json").write_text(json.dumps(old))
+    measure.measure(numbers, PYTHON)
+    assert measured == [4, 5, 5]
+
+
+@pytest.mark.parametrize("fact", ["machine", "versions"])
+def test_nothing_of_another_machine_is_kept(measured: list[int], monkeypatch: pytest.MonkeyPatch, fact: str) -> None:
+    measure.measure([1, 2], PYTHON)
+    monkeypatch.setattr(measure, fact, lambda *_: {**RESULTS[fact], "system": "another", "docker": "another"})
+
+    results = measure.measure([2], PYTHON)
+
+    assert measured == [1, 2, 2]
+    assert [entry["number"] for entry in results["rungs"]] == [2]
+
+
+# ---- the rungs, built here ----
+
+# The tests of the contract that the claims speak of, by row; all other rows stand in test_image.py.
+RUNNING = {
+    15: "tests/container/test_service.py::test_it_becomes_healthy_soon",
+    16: "tests/container/test_service.py::test_a_stop_lets_requests_in_flight_finish",
+}
+
+
+@pytest.fixture(scope="module")
+def live(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Result]]:
+    """Build every rung and measure all that claims speak of; builds may use the engine's cache."""
+    folder = tmp_path_factory.mktemp("ladder")
+    made = measure.provide_base_images(PYTHONS[0])
+    asked: dict[int, set[int]] = {rung.number: set() for rung in RUNGS}
+    for (number, _), assertions in CLAIMS.items():
+        for assertion in assertions:
+            if isinstance(assertion, Green):
+                asked[number].update(assertion.rows)
+                asked[number - 1].update(assertion.rows)
+    results = {}
+    try:
+        for rung in RUNGS:
+            measurement = measure.Measurement(rung, folder, PYTHONS[0])
+            measure.build(rung, measurement.context)
+            for step in (measurement.start, measurement.rebuild, measurement.look, measurement.forge):
+                step()
+            rows = asked[rung.number]
+            if rung.bake is not None and rows:
+                tests = ["tests/container/test_build.py", "tests/container/test_image.py"]
+            else:
+                tests = ["tests/container/test_image.py"] if rows else []
+            tests += [RUNNING[row] for row in sorted(rows & RUNNING.keys())]
+            if tests:
+                measurement.result["rows"] = measure.rows(measure.judge(rung, folder, PYTHONS[0], *tests))
+            results[rung.number] = measurement.result
+            bench.run("docker", "image", "rm", "--force", measure.tag(rung))
+        yield results
+    finally:
+        bench.remove_leftovers()
+        for image in made:
+            bench.run("docker", "image", "rm", image)
+
+
+@pytest.mark.slow
+@pytest.mark.container
+@pytest.mark.parametrize(("number", "sentence"), CLAIMS)
+def test_the_rungs_built_here_bear_the_claim_out(live: dict[int, Result], number: int, sentence: str) -> None:
+    for assertion in CLAIMS[number, sentence]:
+        assertion.check(live[number - 1], live[number])

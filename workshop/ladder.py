@@ -1,0 +1,175 @@
+"""The rungs of the ladder: what each is made of, and in what it differs from the one before.
+
+from workshop.ladder import diff, rungs
+rungs()         the rungs as ladder.toml lists them
+diff(5)         what rung 5 changes, as a unified diff of all files
+"""
+
+import difflib
+import functools
+import hashlib
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TEMPLATE = HERE.parent
+SERVICE = HERE / "service"
+LADDER = HERE / "ladder"
+LOCK = TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt"
+
+PORT = 5000
+# The Python that the Dockerfiles name. Where a machine has only the base image of another, that takes its place.
+PYTHON = "3.14"
+
+# What lies about in a project folder and must not be shipped. The history is as large as that of a small project.
+CANARY = "c0ffee-canary-of-the-ladder"
+PLANTED: Mapping[str, bytes] = {
+    ".env": f"DATABASE_PASSWORD={CANARY}\n".encode(),
+    ".git/config": f"[remote]\nurl = https://user:{CANARY}@git.example/shop.git\n".encode(),
+    ".git/objects/pack/pack-1.pack": random.Random(0).randbytes(3_000_000),  # noqa: S311  the same bytes each time
+    "notes.md": f"Ask Kim for the key, it is {CANARY}\n".encode(),
+}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung, as ladder.toml has it. `bake` are the answers of a rung that the template makes, else None."""
+
+    number: int
+    name: str
+    title: str
+    idea: str
+    claims: tuple[str, ...]
+    lock: bool = False
+    bake: Mapping[str, str] | None = field(default=None, hash=False)
+
+    @property
+    def label(self) -> str:
+        """Return number and name, as the folder has them: 03-layers."""
+        return f"{self.number:02}-{self.name}"
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder with what the rung adds to the service; a rung that the template makes has none."""
+        return LADDER / self.label
+
+    @property
+    def code(self) -> str:
+        """Return the file of the service that somebody edits all day."""
+        return "app.py" if self.bake is None else "app/views.py"
+
+    def own_files(self) -> dict[str, bytes]:
+        """Return what this repository holds for the rung, by path; for a rung that the template makes, nothing."""
+        if self.bake is not None:
+            return {}
+        folders = (SERVICE, self.folder)
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for folder in folders
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+
+    def files(self) -> dict[str, bytes]:
+        """Return all files of the rung by path, without what is planted."""
+        if self.bake is None:
+            return {**self.own_files(), **({"requirements.txt": LOCK.read_bytes()} if self.lock else {})}
+        return dict(baked(tuple(sorted(self.bake.items()))))
+
+    def own_digest(self) -> str:
+        """Return a digest of what this repository holds for the rung."""
+        return digest(self.own_files())
+
+    def digest(self) -> str:
+        """Return a digest of all that the rung is built from, what it takes from the template included."""
+        return digest(self.files())
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """Return a digest of names and contents, the same in every order."""
+    lines = "".join(f"{name} {hashlib.sha256(files[name]).hexdigest()}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+def rungs() -> tuple[Rung, ...]:
+    """Return the rungs in order."""
+    listed = tomllib.loads((LADDER / "ladder.toml").read_text(encoding="utf-8"))["rung"]
+    return tuple(Rung(**{**entry, "claims": tuple(entry["claims"])}) for entry in listed)
+
+
+def bake(folder: Path, python_version: str, answers: Mapping[str, str]) -> Path:
+    """Bake the template with its default answers, but for those given; return the folder of the service."""
+    options = ["--no-input", "--default-config", "--output-dir", str(folder), f"python_version={python_version}"]
+    options += [f"{name}={answer}" for name, answer in answers.items()]
+    command = [sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "hello-service"
+
+
+@functools.cache
+def baked(answers: tuple[tuple[str, str], ...]) -> dict[str, bytes]:
+    """Return the files that the template bakes for some answers, by path; bake them only once."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = bake(Path(folder), PYTHON, dict(answers))
+        return {
+            path.relative_to(project).as_posix(): path.read_bytes()
+            for path in sorted(project.rglob("*"))
+            if path.is_file()
+        }
+
+
+def assemble(rung: Rung, folder: Path, python_version: str = PYTHON) -> Path:
+    """Lay out the build context of a rung below `folder`, planted files included; return where."""
+    if rung.bake is not None:
+        context = bake(folder / rung.label, python_version, rung.bake)
+        files: dict[str, bytes] = {}
+    else:
+        context = folder / rung.label
+        files = rung.files()
+        text = files["Dockerfile"].decode().replace(f"python:{PYTHON}-", f"python:{python_version}-")
+        files["Dockerfile"] = text.encode()
+    for name, content in {**files, **PLANTED}.items():
+        path = context / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return context
+
+
+def diff(number: int) -> str:
+    """Return what a rung changes, as a unified diff of all files between it and the one before.
+
+    The first rung is compared with nothing. Rungs that the template makes are compared by what surrounds the service,
+    the Dockerfile and its .dockerignore, as the service is another one. Of the hashes of a lock only the first of each
+    package is shown.
+    """
+    ladder = {rung.number: rung for rung in rungs()}
+    new = ladder[number].files()
+    old = ladder[number - 1].files() if number > 1 else {}
+    if ladder[number].bake is not None:
+        old, new = ({name: files[name] for name in ("Dockerfile", ".dockerignore")} for files in (old, new))
+    names = sorted(old.keys() | new.keys(), key=lambda name: (name != "Dockerfile", name))
+    return "".join(_diff_of_file(name, old.get(name), new.get(name)) for name in names)
+
+
+def _diff_of_file(name: str, old: bytes | None, new: bytes | None) -> str:
+    lines = difflib.unified_diff(
+        _shown(old),
+        _shown(new),
+        fromfile="/dev/null" if old is None else f"a/{name}",
+        tofile="/dev/null" if new is None else f"b/{name}",
+    )
+    return "".join(lines)
+
+
+def _shown(content: bytes | None) -> list[str]:
+    """Return the lines of a file, with one hash for each package of a lock."""
+    text = (content or b"").decode()
+    text = re.sub(r"(--hash=sha256:\w{8})\w+(?: \\\n +--hash=\S+)*", r"\1…", text)
+    return text.splitlines(keepends=True)

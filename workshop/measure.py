@@ -1,0 +1,615 @@
+"""Build, judge and measure the rungs of the ladder: `make workshop`.
+
+    python -m workshop.measure            all rungs that have not been measured as they are, on this machine
+    python -m workshop.measure 3 5        only these, if they have not been
+    python -m workshop.measure --again    even if they have been
+    python -m workshop.measure --times    the same, but only what the clock tells: some minutes, on a quiet machine
+
+Each rung is written to results/ladder.json as soon as it is done, so a run that was stopped goes on where it was. A
+rung is measured anew when a file it is built from, the machine or a version has changed. Needs a Docker Engine.
+
+What is measured, all in one go on one machine; only ratios mean something elsewhere. Starts and rebuilds are the
+fastest of five: whatever else a machine does can only make them longer.
+
+    bytes, compressed_bytes   the image on disk, and its layers each compressed by gzip -6, as a registry keeps them
+    cold_build_seconds        `docker build --no-cache` with the base image there. A cache mount is no layer: what pip
+                              has kept in one stays, which is what it is for. An index that forbids it to keep anything
+                              leaves it empty, and leaves nothing in the layers of the first rungs either
+    code_rebuild_seconds      `docker build` after an edit of the code
+    start_ms                  from State.StartedAt to the first 200, in a read-only container without capabilities where
+                              the service starts in one (`hardened` says so)
+    probe_cpu_ms              CPU of one run of the image's own health check
+    stop_seconds, exit_code   `docker stop` while nothing is served
+    packages                  what trivy lists in the image
+    leaked                    planted files (a password, the history, notes) that are in some layer
+    can_change_its_code       whether the user of the service may write to it
+    debugger                  whether the service answers for Werkzeug's debugger, which runs what it is sent
+    refuses_forgery           whether the build ends when the files of the packages have other hashes than the lock says
+    rows                      the container contract: tests/container of the service that the template bakes
+"""
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import bench
+from workshop import charts
+from workshop.ladder import HERE, PLANTED, PORT, PYTHON, TEMPLATE, Rung, assemble, bake, digest, rungs
+
+RESULTS = HERE / "results"
+BUILD = HERE / "build"
+ROUNDS = 5
+SECONDS_TO_ANSWER = 20
+
+# From the hardest to the softest; the first in which the service answers is used.
+LIVES: Mapping[str, tuple[str, ...]] = {
+    "read-only": bench.HARDENED,
+    "read-only but for /tmp": (*bench.HARDENED, *bench.WRITABLE),
+    "not at all": ("--no-healthcheck",),
+}
+OFFLINE = ("--quiet", "--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-version-check")
+# Of which kind a layer is, told by the instruction that made it. What is found first counts.
+KINDS = (
+    ("compiled standard library", re.compile(r"compileall")),
+    ("packages", re.compile(r"pip install|COPY /venv")),
+    ("Python and what it needs", re.compile(r"COPY /files")),
+    ("code and context", re.compile(r"^(COPY|ADD) ")),
+)
+# Names of images and containers, and the label of a run.
+PASSING = re.compile(r"workshop-[\w-]+:\d+|\b[0-9a-f]{12,64}\b|'benchmark': '\d+',? ?")
+BASE_KIND, OTHER_KIND = "base image", "other"
+
+INSTALLED = """
+import importlib.metadata, json
+print(json.dumps({d.name.lower(): d.version for d in importlib.metadata.distributions()}))
+"""
+
+console = bench.console
+Result = dict[str, Any]
+
+
+# ---- the machine ----
+
+
+def base_images(version: str) -> dict[str, str]:
+    """Return the names of the slim and of the full base image."""
+    return {"slim": f"python:{version}-slim-trixie", "full": f"python:{version}-trixie"}
+
+
+def label_of(image: str) -> str:
+    """Return the description in the labels of an image; an empty text if there is none."""
+    template = '{{ index .Config.Labels "org.opencontainers.image.description" }}'
+    done = subprocess.run(
+        ("docker", "image", "inspect", "--format", template, image), capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def present(image: str) -> bool:
+    """Tell whether the engine has the image."""
+    return subprocess.run(("docker", "image", "inspect", image), capture_output=True, check=False).returncode == 0
+
+
+def pulled(image: str) -> bool:
+    """Pull an image; tell whether that worked within a quarter of an hour."""
+    try:
+        pull = ("docker", "pull", "--quiet", image)
+        return subprocess.run(pull, capture_output=True, timeout=900, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def provide_base_images(version: str) -> list[str]:
+    """Make sure that both base images are there; return the names of those that had to be made.
+
+    A full image that cannot be pulled gets a stand-in under its name: the slim image with Debian's build tools. That
+    is smaller than the official one, so that no rung is praised for more than it does; its label says what it is.
+    """
+    slim, full = base_images(version).values()
+    for name in (slim, full):
+        if present(name) or pulled(name):
+            continue
+        if name == slim:
+            raise SystemExit(f"{name} is not there and cannot be pulled; .ci/base-images can make it on Debian")
+        with console.status(f"{name} cannot be pulled: a stand-in takes its name, made from Debian's packages …"):
+            command = ("docker", "build", "--quiet", "--tag", name, "--build-arg", f"SLIM={slim}", "-")
+            with (HERE / "full.Dockerfile").open() as dockerfile:
+                subprocess.run(command, stdin=dockerfile, check=True, capture_output=True)
+        return [name]
+    return []
+
+
+def machine() -> Result:
+    """Return what the figures depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+    system = f"{platform.system()} {platform.machine()}" + (f", {model[1]}" if model else "")
+    return {"cpus": bench.CORES, "memory_bytes": memory, "system": system}
+
+
+def versions(version: str) -> Result:
+    """Return the versions of what the rungs are built with and from."""
+    names = base_images(version)
+    told = {kind: "stand-in" if "Stand-in" in label_of(name) else "official" for kind, name in names.items()}
+    python = bench.run("docker", "run", "--rm", "--label", bench.LABEL, names["slim"], "python", "--version")
+    lock = bench.pins(TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt")
+    return {
+        "docker": bench.run("docker", "info", "--format", "{{.ServerVersion}}"),
+        "python": python.removeprefix("Python "),
+        "flask": lock["flask"],
+        "gunicorn": lock["gunicorn"],
+        "slim_image": f"{names['slim']} ({told['slim']})",
+        "full_image": f"{names['full']} ({told['full']})",
+    }
+
+
+# ---- one rung ----
+
+
+def tag(rung: Rung) -> str:
+    """Return the name of the image of a rung."""
+    return f"workshop-{rung.label}:{os.getpid()}"
+
+
+def build(rung: Rung, context: Path, *options: str) -> float:
+    """Build the image of a rung; return the seconds it took."""
+    began = time.monotonic()
+    bench.run("docker", "build", "--quiet", "--label", bench.LABEL, "--tag", tag(rung), *options, str(context))
+    return time.monotonic() - began
+
+
+def rebuild(rung: Rung, context: Path) -> float:
+    """Add a comment to the code and build the image; return the seconds the build took."""
+    with (context / rung.code).open("a") as file:
+        file.write(f"# edit {time.time_ns()}\n")
+    return build(rung, context)
+
+
+def layers(image: str, bases: Sequence[str]) -> list[Result]:
+    """Return the layers that are not empty, the lowest first: the instruction, the bytes on disk, the kind."""
+
+    def history(name: str) -> list[tuple[str, int]]:
+        command = ("docker", "history", "--no-trunc", "--human=false", "--format", "{{json .}}", name)
+        lines = [json.loads(line) for line in bench.run(*command).splitlines()]
+        return [(line["CreatedBy"], int(line["Size"])) for line in reversed(lines)]
+
+    steps = history(image)
+    below = max((len(base) for base in map(history, bases) if steps[: len(base)] == base), default=0)
+    found = []
+    for number, (instruction, size) in enumerate(steps):
+        text = re.sub(r"\s+", " ", instruction.removesuffix(" # buildkit").replace("RUN /bin/sh -c ", "RUN ")).strip()
+        kind = next((kind for kind, pattern in KINDS if pattern.search(text)), OTHER_KIND)
+        if size:
+            shown = text if len(text) <= 120 else f"{text[:119]}…"
+            found.append({"created_by": shown, "bytes": size, "kind": BASE_KIND if number < below else kind})
+    return found
+
+
+def leaked(image: str) -> list[str]:
+    """Return the planted files that are in a layer of the image, even where a later layer hides them."""
+    wanted = {content: name for name, content in PLANTED.items()}
+    found = set()
+    with tempfile.TemporaryFile() as file:
+        subprocess.run(("docker", "save", image), check=True, stdout=file)
+        file.seek(0)
+        with tarfile.open(fileobj=file) as archive:
+            for name in json.load(archive.extractfile("manifest.json"))[0]["Layers"]:  # type: ignore[arg-type]
+                with tarfile.open(fileobj=archive.extractfile(name)) as layer:
+                    for member in layer:
+                        if member.isfile() and member.size in map(len, wanted):
+                            content = layer.extractfile(member)
+                            found.add(wanted.get(content.read() if content else b""))
+    return sorted(filter(None, found))
+
+
+def packages(image: str) -> int | None:
+    """Return the number of packages that trivy lists; None where its package has no program for this system."""
+    trivy = shutil.which("trivy", path=str(Path(sys.executable).parent))
+    if trivy is None:
+        return None
+    with tempfile.TemporaryDirectory() as cache:
+        command = (trivy, "image", "--format", "cyclonedx", *OFFLINE, "--cache-dir", cache, image)
+        components = json.loads(bench.run(*command))["components"]
+    return len([component for component in components if component["type"] == "library"])
+
+
+def installed(image: str) -> dict[str, str]:
+    """Return the versions of Flask and gunicorn in the image, where they are in it."""
+    command = ("docker", "run", "--rm", "--label", bench.LABEL, "--entrypoint", "python3", image, "-c", INSTALLED)
+    found = json.loads(bench.run(*command))
+    return {name: found[name] for name in ("flask", "gunicorn") if name in found}
+
+
+def can_change_its_code(rung: Rung) -> bool:
+    """Tell whether the user of the image may write to the code of its service."""
+    program = f"import os; print(os.access({rung.code!r}, os.W_OK))"
+    command = ("docker", "run", "--rm", "--label", bench.LABEL, "--entrypoint", "python3", tag(rung), "-c", program)
+    return bench.run(*command) == "True"
+
+
+def has_debugger(port: int) -> bool:
+    """Tell whether the style sheet of Werkzeug's debugger is served, and with it the debugger."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/?__debugger__=yes&cmd=resource&f=style.css")
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status == 200 and "css" in answer.headers["Content-Type"]
+    finally:
+        connection.close()
+
+
+def refuses_forgery(rung: Rung, context: Path) -> bool:
+    """Tell whether a build ends, for that reason, where no file of a package has the hash that the lock names."""
+    lock = context / "requirements.txt"
+    genuine = lock.read_text()
+    forged = re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", genuine)
+    if forged == genuine:
+        return False  # no hash is named, so every file will do
+    lock.write_text(forged)
+    try:
+        options = ("--progress", "plain", "--label", bench.LABEL, "--tag", f"{tag(rung)}-forged")
+        done = subprocess.run(("docker", "build", *options, str(context)), capture_output=True, text=True, check=False)
+    finally:
+        lock.write_text(genuine)
+    return done.returncode != 0 and "DO NOT MATCH THE HASHES" in done.stdout + done.stderr
+
+
+def life(rung: Rung) -> str | None:
+    """Return under which of the LIVES the service answers; None if under none."""
+    for name, options in LIVES.items():
+        try:
+            with started(rung, options):
+                return name
+        except TimeoutError:
+            continue
+    return None
+
+
+@contextmanager
+def started(rung: Rung, options: Sequence[str]) -> Iterator[bench.Container]:
+    """Run a container of the rung until it answers, and remove it afterwards; raise TimeoutError if it does not."""
+    create = ("docker", "create", "--label", bench.LABEL, *options, "--publish", f"127.0.0.1::{PORT}", tag(rung))
+    identity = bench.run(*create)
+    try:
+        bench.run("docker", "start", identity)
+        port, answered = _wait_for_200(identity)
+        began = datetime.fromisoformat(bench.run("docker", "inspect", "--format", "{{.State.StartedAt}}", identity))
+        yield bench.Container(identity, port, (answered - began).total_seconds())
+    finally:
+        bench.run("docker", "rm", "--force", identity)
+
+
+def _wait_for_200(identity: str) -> tuple[int, datetime]:
+    """Ask every 2 ms; return the published port and the moment of the first 200."""
+    deadline = time.monotonic() + SECONDS_TO_ANSWER
+    published = subprocess.run(("docker", "port", identity, f"{PORT}/tcp"), capture_output=True, text=True, check=False)
+    if not published.stdout:
+        raise TimeoutError("the container has ended")
+    port = int(published.stdout.splitlines()[0].rsplit(":", 1)[1])
+    asked = 0
+    while time.monotonic() < deadline:
+        try:
+            bench.get(port)
+        except (OSError, http.client.HTTPException):
+            asked += 1
+            if (
+                asked % 100 == 0
+                and bench.run("docker", "inspect", "--format", "{{.State.Running}}", identity) != "true"
+            ):
+                break
+            time.sleep(0.002)
+        else:
+            return port, datetime.now(UTC)
+    raise TimeoutError("the service does not answer")
+
+
+def running(identity: str) -> bool:
+    """Tell whether a container has not ended."""
+    return bench.run("docker", "inspect", "--format", "{{.State.Running}}", identity) == "true"
+
+
+def probe_cpu(rung: Rung, container: bench.Container) -> float | None:
+    """Return the CPU seconds of one run of the image's health check; None if it has none."""
+    command = ("docker", "image", "inspect", "--format", "{{json .Config.Healthcheck}}", tag(rung))
+    check = json.loads(bench.run(*command))
+    if not check:
+        return None
+    probes = ("python3", "-c", bench.TIME_PROBES, str(bench.PROBES), *check["Test"][1:])
+    return float(bench.run("docker", "exec", container.identity, *probes)) / bench.PROBES
+
+
+def stop(rung: Rung, options: Sequence[str]) -> tuple[float, int]:
+    """Return the seconds that `docker stop` takes, and the exit code."""
+    with started(rung, options) as container:
+        time.sleep(1)  # all workers have started: a stop in the middle of a start is another subject
+        began = time.monotonic()
+        bench.run("docker", "stop", container.identity)
+        seconds = time.monotonic() - began
+        return seconds, int(bench.run("docker", "inspect", "--format", "{{.State.ExitCode}}", container.identity))
+
+
+# ---- the contract ----
+
+
+def contract_environment() -> Path:
+    """Return a virtual environment with what the contract needs; make it at the first call, and for each new lock."""
+    lock = TEMPLATE / "{{cookiecutter.project_slug}}/requirements-dev.txt"
+    environment = BUILD / f"contract-{digest({lock.name: lock.read_bytes()})}"
+    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not (environment / "complete").exists():
+        subprocess.run((sys.executable, "-m", "venv", "--clear", environment), check=True)
+        install = (python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock)
+        subprocess.run(install, check=True, capture_output=True)
+        (environment / "complete").touch()
+    return python
+
+
+def judge(rung: Rung, folder: Path, version: str, *tests: str) -> Result:
+    """Run the contract, or some of its modules, on the image of a rung; return the scorecard.
+
+    A rung that the template makes is judged as its owner would: in the project, which builds the image itself. Any
+    other is a foreign image, and what only the project could tell is not applicable.
+    """
+    python = contract_environment()
+    project = bake(folder / f"contract-{rung.label}", version, rung.bake or {})
+    card = folder / f"{rung.label}.json"
+    foreign = ("--image", tag(rung), "--port", str(PORT)) if rung.bake is None else ()
+    options = ("--scorecard", f"--scorecard-file={card}", "-p", "no:cacheprovider", *foreign)
+    command = (str(python), "-m", "pytest", "-p", "once", *(tests or ("tests/container",)), *options)
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    if not card.exists():
+        raise SystemExit(f"the contract could not be run on {rung.label}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    scorecard: Result = json.loads(card.read_text(encoding="utf-8"))
+    return scorecard
+
+
+def rows(card: Result) -> dict[str, Result]:
+    """Return the verdicts of a scorecard by the number of the row, without what is another in every run."""
+    return {
+        str(row["number"]): {
+            "title": row["title"],
+            "status": row["status"],
+            "reason": PASSING.sub("…", row["reason"] if row["status"] != "passed" or row["number"] == 10 else ""),
+        }
+        for row in card["rows"]
+    }
+
+
+# ---- a run ----
+
+
+class Measurement:
+    """The measurement of one rung, step by step."""
+
+    def __init__(self, rung: Rung, folder: Path, version: str) -> None:
+        """Lay out the build context below a folder."""
+        self.rung, self.folder, self.version = rung, folder, version
+        self.context = assemble(rung, folder, version)
+        self.result: Result = {
+            "number": rung.number,
+            "name": rung.name,
+            "title": rung.title,
+            "idea": rung.idea,
+            "own_digest": rung.own_digest(),
+            "digest": rung.digest(),
+        }
+
+    def steps(self, *, times: bool = False) -> tuple[tuple[str, Callable[[], None]], ...]:
+        """Return what there is to do: all, or only what the clock tells."""
+        timed = (
+            ("cold build", self.build),
+            ("start and stop", self.start),
+            ("rebuild after an edit", self.rebuild),
+        )
+        rest = (
+            ("what is in it", self.look),
+            ("a forged package", self.forge),
+            ("the contract", self.judge),
+        )
+        return timed if times else (*timed, *rest)
+
+    def build(self) -> None:
+        """Build it from nothing but the base image."""
+        self.result["cold_build_seconds"] = round(build(self.rung, self.context, "--no-cache"), 2)
+
+    def look(self) -> None:
+        """Take sizes, layers, packages and leaks."""
+        image, bases = tag(self.rung), base_images(self.version).values()
+        self.result |= {
+            "bytes": bench.size(image),
+            "compressed_bytes": bench.compressed_size(image),
+            "layers": layers(image, list(bases)),
+            "packages": packages(image),
+            "leaked": leaked(image),
+            "installed": installed(image),
+            "can_change_its_code": can_change_its_code(self.rung),
+        }
+
+    def start(self) -> None:
+        """Measure starts, health probe and stop."""
+        hardened = life(self.rung)
+        self.result |= dict.fromkeys(("start_ms", "probe_cpu_ms", "stop_seconds", "exit_code", "debugger"))
+        self.result["hardened"] = hardened
+        if hardened is None:
+            return
+        options, starts = LIVES[hardened], []
+        for _ in range(ROUNDS):
+            with started(self.rung, options) as container:
+                starts.append(container.first_answer)
+        with started(self.rung, options) as container:
+            probe = probe_cpu(self.rung, container)
+            self.result["debugger"] = has_debugger(container.port)
+        seconds, code = stop(self.rung, options)
+        self.result |= {
+            "start_ms": round(1000 * min(starts), 1),
+            "probe_cpu_ms": None if probe is None else round(1000 * probe, 1),
+            "stop_seconds": round(seconds, 2),
+            "exit_code": code,
+        }
+
+    def rebuild(self) -> None:
+        """Measure what an edit of the code costs."""
+        seconds = [rebuild(self.rung, self.context) for _ in range(ROUNDS)]
+        self.result["code_rebuild_seconds"] = round(min(seconds), 2)
+
+    def forge(self) -> None:
+        """See whether packages with other hashes than those of the lock are refused."""
+        self.result["refuses_forgery"] = refuses_forgery(self.rung, self.context)
+
+    def judge(self) -> None:
+        """Run the contract."""
+        card = judge(self.rung, self.folder, self.version)
+        self.result |= {"rows_passed": card["passed"], "rows_applicable": card["applicable"], "rows": rows(card)}
+
+
+def known(facts: Result) -> dict[int, Result]:
+    """Return what has been measured on this machine with these versions, by the number of the rung."""
+    path = RESULTS / "ladder.json"
+    if not path.exists():
+        return {}
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if any(before[name] != facts[name] for name in ("machine", "versions")):
+        return {}
+    return {entry["number"]: entry for entry in before["rungs"]}
+
+
+def write(results: Result) -> None:
+    """Write the results as JSON, as a table and as charts."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    (RESULTS / "ladder.json").write_text(text, encoding="utf-8")
+    (RESULTS / "ladder.md").write_text(markdown(results), encoding="utf-8")
+    charts.write(results, RESULTS)
+
+
+COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("On disk (MB)", "bytes", lambda value: f"{value / 1e6:.1f}"),
+    ("Compressed (MB)", "compressed_bytes", lambda value: f"{value / 1e6:.1f}"),
+    ("Packages", "packages", str),
+    ("Cold build (s)", "cold_build_seconds", lambda value: f"{value:.1f}"),
+    ("After an edit (s)", "code_rebuild_seconds", lambda value: f"{value:.1f}"),
+    ("Start (ms)", "start_ms", lambda value: f"{value:.0f}"),
+    ("Probe (ms CPU)", "probe_cpu_ms", lambda value: f"{value:.0f}"),
+    ("Stop (s)", "stop_seconds", lambda value: f"{value:.1f}"),
+    ("Exit code", "exit_code", str),
+    ("Hardened", "hardened", str),
+    ("Leaked files", "leaked", lambda value: str(len(value))),
+)
+
+
+def markdown(results: Result) -> str:
+    """Return the table of the results, with all that they depend on."""
+    header = ["Rung", *(title for title, _, _ in COLUMNS), "Contract"]
+    table = []
+    for rung in results["rungs"]:
+        cells = ["-" if rung[name] is None else show(rung[name]) for _, name, show in COLUMNS]
+        rows = f"{rung['rows_passed']} of {rung['rows_applicable']}"
+        table.append([f"{rung['number']:02} {rung['title']}", *cells, rows])
+    return (
+        f"# Measured by `make workshop`\n\n{facts_line(results)}\n\n{bench.markdown(header, table)}\n"
+        "Start: from the start of the container's process to the first 200. Probe: the image's own health check. "
+        "Contract: rows passed of those that apply; a foreign image cannot be asked all of them. "
+        "A dash stands where there is nothing to measure.\n"
+    )
+
+
+def facts_line(results: Result) -> str:
+    """Return in one line when, on what and with what was measured."""
+    on, of = results["machine"], results["versions"]
+    memory = f"{on['memory_bytes'] / 2**30:.0f} GiB, " if on["memory_bytes"] else ""
+    return (
+        f"{results['date']} on {on['cpus']} CPUs, {memory}{on['system']}, Docker {of['docker']}, "
+        f"Python {of['python']}, Flask {of['flask']}, gunicorn {of['gunicorn']}; "
+        f"base images: {of['slim_image']}, {of['full_image']}."
+    )
+
+
+def measure(chosen: Sequence[int], version: str, *, again: bool = False, times: bool = False) -> Result:
+    """Measure the chosen rungs that need it, write after each, and return all results.
+
+    With `again` all of them need it. With `times` as well, but where the rest is known only what the clock tells.
+    """
+    facts: Result = {
+        "machine": machine(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "versions": versions(version),
+    }
+    ladder = {rung.number: rung for rung in rungs()}
+    done = {
+        number: entry
+        for number, entry in known(facts).items()
+        if number in ladder and entry["digest"] == ladder[number].digest()
+    }
+    wanted = [ladder[number] for number in chosen if again or times or number not in done]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
+        measurements = [Measurement(rung, Path(folder), version) for rung in wanted]
+        known_rest = {rung.number: done[rung.number] for rung in wanted if times and rung.number in done}
+        steps = [measurement.steps(times=measurement.rung.number in known_rest) for measurement in measurements]
+        task = progress.add_task("", total=sum(map(len, steps)))
+        for rung, measurement, todo in zip(wanted, measurements, steps, strict=True):
+            for what, step in todo:
+                progress.update(task, description=f"{f'{rung.label}: {what}':<38}")
+                step()
+                progress.advance(task)
+            done[rung.number] = {**known_rest.get(rung.number, {}), **measurement.result}
+            write({**facts, "rungs": [done[number] for number in sorted(done)]})
+            bench.run("docker", "image", "rm", "--force", tag(rung))
+    # Titles and ideas are no part of what was measured, and may have been reworded.
+    for number, entry in done.items():
+        entry |= {name: getattr(ladder[number], name) for name in ("name", "title", "idea")}
+    return {**facts, "rungs": [done[number] for number in sorted(done)]}
+
+
+def arguments(numbers: Sequence[int]) -> argparse.Namespace:
+    """Return the command line, read."""
+    parser = argparse.ArgumentParser(description="Build, judge and measure the rungs of the ladder.")
+    parser.add_argument(
+        "rung", nargs="*", type=int, choices=[[], *numbers], metavar="N", help="only these (default: all)"
+    )
+    parser.add_argument("--again", action="store_true", help="measure even what has been measured as it is")
+    parser.add_argument("--times", action="store_true", help="the same, but only what the clock tells")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, and say where the results are."""
+    numbers = [rung.number for rung in rungs()]
+    chosen = arguments(numbers)
+    if not shutil.which("docker"):
+        raise SystemExit("there is no docker command; the ladder needs a Docker Engine")
+    version = os.environ.get("PYTHONS", PYTHON).split()[0]
+    provide_base_images(version)
+    try:
+        results = measure(chosen.rung or numbers, version, again=chosen.again, times=chosen.times)
+    finally:
+        bench.remove_leftovers()
+    write(results)
+    header = ("Rung", *(title for title, _, _ in COLUMNS), "Contract")
+    table = [line.strip("| \n").split(" | ") for line in markdown(results).splitlines() if line.startswith("| ")]
+    bench.show("The ladder", header, table[2:])
+    console.print("Written: results/ladder.json, ladder.md and charts in workshop/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
