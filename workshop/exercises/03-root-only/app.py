@@ -1,12 +1,12 @@
 """A greeting that says since when it serves."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flask import Flask
 
 STARTED = Path("started.txt")
-STARTED.write_text(datetime.now(timezone.utc).isoformat(timespec="seconds"))
+STARTED.write_text(datetime.now(UTC).isoformat(timespec="seconds"))
 
 app = Flask(__name__)
 

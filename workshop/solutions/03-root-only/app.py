@@ -1,10 +1,10 @@
 """A greeting that says since when it serves."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from flask import Flask
 
-STARTED = datetime.now(timezone.utc).isoformat(timespec="seconds")
+STARTED = datetime.now(UTC).isoformat(timespec="seconds")
 
 app = Flask(__name__)
 
