@@ -32,7 +32,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from workshop.contract import STATIC, Contract, ContractError, Test, Verdict, baked
+from workshop.contract import STATIC, Clause, Contract, ContractError, Verdict, baked
 
 LABEL = f"workshop-check={os.getpid()}"
 SECONDS_TO_ANSWER = 20
@@ -173,7 +173,9 @@ def shipped_by_mistake(folder: Path, tag: str) -> str | None:
     caught = {name for layer in layers(tag) for name in canaries_in(layer)}
     if CANARY in docker("history", "--no-trunc", tag).stdout:
         caught.add("the history")
-    return f"shipped by mistake: {', '.join(sorted(caught))}" if caught else None
+    names = sorted(caught)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"shipped by mistake: {', '.join(names[:5])}{more}" if names else None
 
 
 def layers(image: str) -> Iterator[bytes]:
@@ -228,7 +230,7 @@ OF_THE_FOLDER: dict[int, tuple[Callable[[Path, str], str | None], str]] = {
 }
 
 
-def judge(folder: Path, contract: Contract, tests: Sequence[Test], rows: frozenset[int], port: int | None) -> Verdict:
+def judge(folder: Path, contract: Contract, tests: Sequence[Clause], rows: frozenset[int], port: int | None) -> Verdict:
     """Build the folder and judge it; show what is going on."""
     tag = f"workshop-check:{os.getpid()}"
     with console.status("Building the image …"):

@@ -21,7 +21,9 @@ from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).parents[1]
 STATIC = frozenset(range(1, 12))
-# What these modules ask, only the folder of an image can answer; see workshop/check.py for rows 7 and 11.
+# What these modules ask, and tests with this mark, only the project of an image can answer; see workshop/check.py for
+# rows 7 and 11.
+OWN = "pytest.mark.usefixtures('own')"
 OF_THE_PROJECT = {"test_build", "test_compose"}
 
 
@@ -41,13 +43,14 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Test:
+class Clause:
     """A test of the contract."""
 
     module: str
     name: str
     row: int
     lesson: Lesson
+    of_the_project: bool = False
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Verdict:
     """What the contract says of an image: the scorecard, and the first failed test of each row with what it saw."""
 
     card: dict[str, Any]
-    failed: dict[int, tuple[Test, str]] = field(default_factory=dict)
+    failed: dict[int, tuple[Clause, str]] = field(default_factory=dict)
 
 
 class ContractError(Exception):
@@ -67,23 +70,23 @@ class Contract:
     """The contract, baked into a folder, and its tests by name."""
 
     folder: Path
-    tests: dict[str, Test]
+    tests: dict[str, Clause]
 
-    def select(self, rows: Collection[int] | None = None, names: Collection[str] = ()) -> list[Test]:
+    def select(self, rows: Collection[int] | None = None, names: Collection[str] = ()) -> list[Clause]:
         """Return the tests of some rows, or of all, and those with the names, that a foreign image can be asked."""
         if unknown := set(names) - self.tests.keys():
             raise ContractError(f"the contract has no test {', '.join(sorted(unknown))}")
         return [
             test
             for test in self.tests.values()
-            if test.module not in OF_THE_PROJECT
+            if not test.of_the_project
             if rows is None or test.row in rows or test.name in names
         ]
 
     def judge(
         self,
         image: str,
-        tests: Collection[Test],
+        tests: Collection[Clause],
         port: int | None = None,
         progress: Callable[[int], object] = int,
     ) -> Verdict:
@@ -110,8 +113,8 @@ class Contract:
             raise ContractError(f"the contract did not run:\n{output}")
         return Verdict(json.loads(card.read_text(encoding="utf-8")), self._failures(report))
 
-    def _failures(self, report: Path) -> dict[int, tuple[Test, str]]:
-        failed: dict[int, tuple[Test, str]] = {}
+    def _failures(self, report: Path) -> dict[int, tuple[Clause, str]]:
+        failed: dict[int, tuple[Clause, str]] = {}
         # Written by pytest a moment ago, on this machine.
         for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314
             test = self.tests[case.attrib["name"].partition("[")[0]]
@@ -130,12 +133,13 @@ def baked() -> Iterator[Contract]:
         yield Contract(Path(path), dict(_tests(Path(path) / "tests/container")))
 
 
-def _tests(folder: Path) -> Iterator[tuple[str, Test]]:
+def _tests(folder: Path) -> Iterator[tuple[str, Clause]]:
     """Read the tests that belong to a row, without importing them."""
     for file in sorted(folder.glob("test_*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef):
-                for decorator in node.decorator_list:
-                    if match := re.fullmatch(r"pytest\.mark\.row\((\d+)\)", ast.unparse(decorator)):
-                        lesson = Lesson.parse(ast.get_docstring(node) or "")
-                        yield node.name, Test(file.stem, node.name, int(match[1]), lesson)
+                marks = [ast.unparse(decorator) for decorator in node.decorator_list]
+                own = OWN in marks or file.stem in OF_THE_PROJECT
+                for row in re.findall(r"pytest\.mark\.row\((\d+)\)", " ".join(marks)):
+                    lesson = Lesson.parse(ast.get_docstring(node) or "")
+                    yield node.name, Clause(file.stem, node.name, int(row), lesson, own)

@@ -160,7 +160,7 @@ def pack(options: argparse.Namespace) -> None:
             copy_template(kit / "template")
         shutil.copy2(kit / "template/workshop/kit.py", kit / "kit.py")
         with step("Adding the handout"):
-            add_handout(kit / "handout")
+            add_handout(options.handout or build_handout(), kit / "handout")
         with step("Fetching the packages of the image"):
             fetch_wheelhouse(kit, bases, options.image_python)
         pythons = [fetch_wheels(kit, python) for python in (sys.executable, *options.python)]
@@ -193,15 +193,20 @@ def copy_template(destination: Path) -> None:
             shutil.copy2(TEMPLATE / name, destination / name)
 
 
-def add_handout(destination: Path) -> None:
-    """Add the handout as it was built, or build it; where that cannot be done, its source stands in template/."""
+def build_handout() -> Path:
+    """Build the handout, unless that has been done; where it cannot be, its source in template/ is all there is."""
     built = TEMPLATE / "workshop/build"
-    destination.mkdir()
     if not list(built.glob("handout.*")) and (TEMPLATE / "workshop/handout.py").exists():
         try:
             run(sys.executable, "-m", "workshop.handout", cwd=TEMPLATE)
         except KitError as error:
-            print(f"it could not be built ({error}), so its source is all there is", end=" … ")
+            print(f"it could not be built ({error}), so its source in template/ is all there is", end=" … ")
+    return built
+
+
+def add_handout(built: Path, destination: Path) -> None:
+    """Add the handout, and the instructor's page."""
+    destination.mkdir()
     for file in [*built.glob("handout.*"), *(TEMPLATE / "workshop").glob("instructor.md")]:
         shutil.copy2(file, destination / file.name)
 
@@ -447,6 +452,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     packing.add_argument("--python", action="append", default=[], metavar="EXE", help="fetch wheels for it as well")
     packing.add_argument("--image-python", default=PYTHON, metavar="X.Y", help="the version of Python in the images")
     packing.add_argument("--base", metavar="IMAGE", help="take this one for the slim base image")
+    packing.add_argument("--handout", type=Path, metavar="FOLDER", help="where it was built (default: build it)")
     packing.add_argument("--slim-only", action="store_true", help="leave the full image of the first rung out")
     using = commands.add_parser("use", help="use it, without a network")
     using.set_defaults(act=use)
