@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit
+.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit kit
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
@@ -9,6 +9,7 @@ help:
 	@echo "make lint   check style and types of the template's own code"
 	@echo "make bench  measure against two typical images (with wrk, throughput as well)"
 	@echo "make audit  ask for known vulnerabilities in everything that is locked (needs the network)"
+	@echo "make kit    pack the workshop into one archive, for rooms without internet"
 	@echo "make dialogue  record the dialogue in the README anew"
 
 setup: .venv/installed
@@ -41,6 +42,9 @@ bench-bake: setup
 
 dialogue: setup
 	.venv/bin/python -m scripts.dialogue
+
+kit: setup
+	.venv/bin/python -m workshop.kit pack
 
 # --strict, because without it a package that could not be looked up counts as clean.
 audit: setup

@@ -84,18 +84,15 @@ class Attempt:
     red: list[int]
     changes: dict[str, tuple[str, str]] = field(default_factory=dict)
     left: Sequence[str] = ()  # files of the exercise that are not repaired at all
-    dropped: Sequence[str] = ()
     saying: str = ""
 
     def lay_out(self, folder: Path) -> Path:
-        """Copy the exercise, mend it in this way, and let it ask for the red rows alone: others are not in doubt."""
+        """Copy the exercise, mend it in this way, and let it ask for the red rows, and one that is green, alone."""
         source = WORKSHOP / "exercises" / self.exercise
         shutil.copytree(source, folder)
         for file in (WORKSHOP / "solutions" / self.exercise).iterdir():
             if file.name not in self.left:
                 shutil.copy2(file, folder)
-        for name in self.dropped:
-            (folder / name).unlink()
         for name, (old, new) in self.changes.items():
             text = (folder / name).read_text()
             assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
@@ -105,7 +102,9 @@ class Attempt:
         tests = [name for name in asked.tests if 12 in self.red]
         rows = [row for row in self.red if row in asked.rows]
         assert len(rows) + len(tests) == len(self.red), "the exercise does not ask for these rows"
-        (folder / "exercise.toml").write_text(f'title = "{asked.title}"\nrows = {rows}\ntests = {json.dumps(tests)}\n')
+        (folder / "exercise.toml").write_text(
+            f'title = "{asked.title}"\nrows = {[5, *rows]}\ntests = {json.dumps(tests)}\n'
+        )
         return folder
 
 
@@ -119,7 +118,6 @@ WRITABLE = "RUN chmod -R 777 /srv\n"
 GIVEN_AWAY = "RUN chown -R 10001 /srv && chmod a-x /usr/local/bin/pip*\nUSER 10001\n"
 
 ATTEMPTS = {
-    "1 unrepaired": Attempt(ONE, [7, 11], left=["Dockerfile", ".dockerignore"], dropped=[]),
     "1 removed by a later layer, a cache for pip": Attempt(
         ONE,
         [7, 11],
@@ -234,8 +232,8 @@ def test_a_solution_is_recognised(name: str, checked: Checked, tmp_path: Path) -
 
 SYMPTOMS = {
     ONE: [r"^API_TOKEN=", r"^#\d+ \[.*\] RUN pip install", r"Successfully installed"],
-    TWO: [r"^curl: \((52|56)\)", r"^real\s+0m1\d", r"^137$", r"curl: not found\n0$"],
-    THREE: [r"^uid=0", r"^-rwxrwxrwx.* app\.py$", r"^pip \d", r"Read-only file system: 'started\.txt'$"],
+    TWO: [r"^real\s+0m1\d", r"^curl: \((52|56)\)", r"^137$", r"curl: not found\n0$"],
+    THREE: [r"^uid=0", r"^-rwxrwxrwx.* app\.py$", r"^pip \d", r"No usable temporary directory found"],
 }
 
 

@@ -91,6 +91,8 @@ class Contract:
         progress: Callable[[int], object] = int,
     ) -> Verdict:
         """Run tests on an image; `progress` is told the percentage that is done."""
+        if not tests:
+            raise ContractError("there is nothing to ask of the image")
         card, report = self.folder / "card.json", self.folder / "report.xml"
         options = ["-p", "no:cacheprovider", "--verbose", "--tb=short"]
         options += [f"--scorecard-file={card}", f"--junitxml={report}"]
