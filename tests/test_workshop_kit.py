@@ -246,9 +246,8 @@ def test_the_symptoms_are_what_the_task_says(name: str, bases: None, image_tag: 
     own = image_tag.replace(":", "-")
     script = re.sub(rf"(?<![-\w]){name.partition('-')[2]}\b", own, script)
     options = shlex.split(os.environ.get("DOCKER_BUILD_OPTIONS", ""))
-    script = script.replace(
-        "docker build", shlex.join(["docker", "build", "--progress=plain", "--label", LABEL, *options])
-    )
+    build = shlex.join(["docker", "build", "--progress=plain", "--label", LABEL, *options])
+    script = script.replace("docker build", build).replace("a remark", f"{secrets.token_hex(8)}, new to the engine")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     script = script.replace("-p 5000:", f"-p {port}:").replace("localhost:5000/report", f"localhost:{port}/report")
