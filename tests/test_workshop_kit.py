@@ -251,9 +251,15 @@ def test_the_symptoms_are_what_the_task_says(name: str, bases: None, image_tag: 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     script = script.replace("-p 5000:", f"-p {port}:").replace("localhost:5000/report", f"localhost:{port}/report")
-    command = ["bash", "-c", script]
     try:
-        done = subprocess.run(command, cwd=tmp_path, stdout=-1, stderr=-2, text=True, check=False, timeout=300)
+        done = subprocess.run(
+            ["bash", "-c", f"exec 2>&1\n{script}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
     finally:
         subprocess.run(["docker", "rm", "--force", own], capture_output=True, check=False)
 
@@ -474,6 +480,9 @@ def test_a_damaged_archive_is_refused(
     path.write_bytes(whole)
     rewritten(path, dropped="kit.py")
     assert "kit.py is missing" in said()
+    path.write_bytes(whole)
+    rewritten(path, added="one-more")
+    assert "'one-more' does not belong into it" in said()
     path.write_bytes(whole)
     rewritten(path, added="../outside")
     assert "'../outside' does not belong into it" in said()
