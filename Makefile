@@ -2,6 +2,7 @@
 PYTHON ?= python3
 
 .PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit workshop
+.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit kit
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
@@ -10,6 +11,7 @@ help:
 	@echo "make bench  measure against two typical images (with wrk, throughput as well)"
 	@echo "make workshop  build, judge and measure the ladder of the workshop"
 	@echo "make audit  ask for known vulnerabilities in everything that is locked (needs the network)"
+	@echo "make kit    pack the workshop into one archive, for rooms without internet"
 	@echo "make dialogue  record the dialogue in the README anew"
 
 setup: .venv/installed
@@ -45,6 +47,9 @@ workshop: setup
 
 dialogue: setup
 	.venv/bin/python -m scripts.dialogue
+
+kit: setup
+	.venv/bin/python -m workshop.kit pack
 
 # --strict, because without it a package that could not be looked up counts as clean.
 audit: setup
