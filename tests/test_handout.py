@@ -184,7 +184,7 @@ def test_what_could_not_be_measured_is_said_so(results: Path, tmp_path: Path) ->
 
 
 def test_a_claim_that_is_not_true_stops_the_build(results: Path, tmp_path: Path) -> None:
-    claims = [found[2].split() for found in PLACEHOLDER.finditer(SOURCE) if found[1] == "less"]
+    claims = [found[2].split() for found in PLACEHOLDER.finditer(SOURCE) if found[1] in {"less", "fewer"}]
     assert len(claims) >= 5
 
     for key, rung, than in claims:
@@ -337,7 +337,7 @@ def test_the_contents_of_the_pdf_name_the_pages(printed: PdfReader) -> None:
         (entry.title, (printed.get_destination_page_number(entry) or 0) + 1) for entry in flat(printed.outline)
     ]
     chapters = {title: number for title, number in bookmarks if title in CHAPTERS}
-    contents = printed.pages[0].extract_text()
+    [contents] = [text for sheet in printed.pages if "\nContents\n" in f"\n{(text := sheet.extract_text())}"]
 
     assert list(chapters) == CHAPTERS
     for title, number in chapters.items():

@@ -191,6 +191,10 @@ class Facts:
             raise HandoutError(f"{rung} has {now}, {than} has {then}: that is not less")
         return f"{100 * (1 - now / then):.0f}{SPACE}% less"
 
+    def do_fewer(self, key: str, rung: str, than: str) -> str:
+        """Write the same of what is counted."""
+        return self.do_less(key, rung, than).replace("less", "fewer", 1)
+
     def do_rows(self, rung: str) -> str:
         """Write how many rows of the contract a rung passes, of those that apply to it."""
         return f"{self.rungs[rung]['rows_passed']}{SPACE}of{SPACE}{self.rungs[rung]['rows_applicable']}"
@@ -208,7 +212,9 @@ class Facts:
         """Say where, when and with which versions all was measured."""
         machine, versions = self.results["machine"], self.results["versions"]
         names = {"docker": "Docker", "python": "Python", "flask": "Flask", "gunicorn": "gunicorn"}
-        software = ", ".join(f"{names.get(name, name)} {version}" for name, version in versions.items())
+        software = ", ".join(f"{title} {versions[name]}" for name, title in names.items())
+        bases = ", ".join(versions[name] for name in ("slim_image", "full_image") if name in versions)
+        software += f"; base images: {bases}" if bases else ""
         memory = f"{machine['memory_bytes'] / 1e9:.0f}{SPACE}GB of memory"
         return f"{self.results['date']}: {machine['cpus']} CPUs, {memory}, {machine['system']}, {software}"
 
@@ -234,7 +240,7 @@ class Facts:
         codes = [self.rungs[name]["exit_code"] for name in (below, rung)]
         if codes[0] != codes[1] and None not in codes:
             parts.append(f"Exit code of a stop: {codes[0]} before, {codes[1]} now.")
-        for word, status in (("Turned green", "passed"), ("Turned red", "failed")):
+        for word, status in (("Now passed", "passed"), ("No longer passed", "failed")):
             rows_now = [
                 number
                 for number in self.contract

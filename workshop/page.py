@@ -23,6 +23,8 @@ from pypdf import PdfReader
 
 # What is wide scrolls in a box of its own, so that the page never does; one that takes the focus, for keyboards.
 SCROLLS = '<div class="scroll" tabindex="0">'
+# Lines of code that find a place on any page without leaving much of the one before empty.
+SHORT = 18
 STYLE = Path(__file__).with_name("style.css")
 # By name on PATH, and where the installers of Windows and macOS put them. CHROMIUM names another.
 BROWSERS = (
@@ -49,9 +51,11 @@ def slug(title: str) -> str:
 
 
 def coloured(code: str, language: str, _: str) -> str:
-    """Return a block of code as HTML with classes for its colours."""
+    """Return a block of code as HTML with classes for its colours; a short one is not torn apart on paper."""
     formatter = HtmlFormatter(nowrap=True)
-    return f'<pre class="code {language}"><code>{highlight(code, get_lexer_by_name(language), formatter)}</code></pre>'
+    length = "short" if code.count("\n") <= SHORT else "long"
+    inner = highlight(code, get_lexer_by_name(language), formatter)
+    return f'<pre class="code {language} {length}"><code>{inner}</code></pre>'
 
 
 def parser() -> MarkdownIt:
