@@ -84,6 +84,8 @@ def results(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium(pytestconfig: pytest.Config) -> str:
+    if os.name == "nt":
+        pytest.skip("on Windows Chromium offers no pipe to speak through")
     if (program := page.browser()) is None:
         skip_or_fail(pytestconfig, "the handout is looked at in a browser: there is no Chromium, Chrome or Edge")
     return program
