@@ -371,7 +371,8 @@ def spans(numbers: list[int]) -> str:
             parts[-1].append(number)
         else:
             parts.append([number])
-    return ", ".join(f"{part[0]} to {part[-1]}" if len(part) > 1 else str(part[0]) for part in parts) or "none"
+    drawn = (f"{part[0]} to {part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts)
+    return ", ".join(drawn) or "none"
 
 
 def main() -> int:
