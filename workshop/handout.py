@@ -25,8 +25,8 @@ HERE = Path(__file__).parent
 TEMPLATE = HERE.parent
 SERVICE = TEMPLATE / "{{cookiecutter.project_slug}}"
 PLACEHOLDER = re.compile(r"\{\{ (\w+)((?: [^ {}]+)*) \}\}")
-# What a table calls a change; less is a difference of two runs, or no difference.
-THRESHOLD = 0.1
+# What a table calls a change. Sizes and counts are the same in each run, times are not.
+EXACT, NOISY = 0.01, 0.25
 # The hashes of a lock: of each package only the first is printed, and of that only the beginning.
 HASHES = re.compile(r"(--hash=sha256:\w{8})\w+(?: \\\n +--hash=\S+)*")
 
@@ -45,11 +45,12 @@ class Measure:
     title: str
     short: str
     written: Callable[[float], str]
+    threshold: float = NOISY
 
 
 def digits(value: float) -> str:
-    """Write a number with three digits that count, two below ten."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"
+    """Write a number with the digits that count."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def size(value: float) -> str:
@@ -65,14 +66,14 @@ def unit(name: str) -> Callable[[float], str]:
 MEASURES = {
     measure.key: measure
     for measure in (
-        Measure("bytes", "size on disk", "on disk", size),
-        Measure("compressed_bytes", "to pull, compressed", "to pull", size),
+        Measure("bytes", "size on disk", "on disk", size, EXACT),
+        Measure("compressed_bytes", "to pull, compressed", "to pull", size, EXACT),
         Measure("cold_build_seconds", "first build", "build", unit("s")),
         Measure("code_rebuild_seconds", "rebuild after an edit", "rebuild", unit("s")),
         Measure("start_ms", "start to first answer", "start", unit("ms")),
         Measure("probe_cpu_ms", "CPU time of a health probe", "probe", unit("ms")),
         Measure("stop_seconds", "stop", "stop", unit("s")),
-        Measure("packages", "packages a scanner sees", "packages", lambda value: f"{value:.0f}"),
+        Measure("packages", "packages a scanner sees", "packages", lambda value: f"{value:.0f}", EXACT),
     )
 }
 UNKNOWN = "not measured"
@@ -205,8 +206,8 @@ class Facts:
         return UNKNOWN if code is None else f"exit code {code}"
 
     def do_threshold(self) -> str:
-        """Write what counts as a change."""
-        return f"{THRESHOLD:.0%}"
+        """Write by how much times must differ to be told."""
+        return f"{100 * NOISY:.0f}{SPACE}%"
 
     def do_machine(self) -> str:
         """Say where, when and with which versions all was measured."""
@@ -219,11 +220,11 @@ class Facts:
         return f"{self.results['date']}: {machine['cpus']} CPUs, {memory}, {machine['system']}, {software}"
 
     def changes(self, rung: str) -> Iterator[tuple[str, str, str, str]]:
-        """Find what changed from the rung below by more than the threshold: measure, before, now, by how much."""
+        """Find what changed from the rung below by more than its threshold: measure, before, now, by how much."""
         below = self.below(rung)
         for key, measure in MEASURES.items():
             then, now = self.value(key, below), self.value(key, rung)
-            if then is None or now is None or abs(now - then) <= THRESHOLD * max(then, now):
+            if then is None or now is None or abs(now - then) <= measure.threshold * max(then, now):
                 continue
             percent = f"{'+' if now > then else MINUS}{abs(100 * (now / then - 1)):.0f}{SPACE}%" if then else "new"
             # A measure that grew to many times what it was reads better as a factor.
