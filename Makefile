@@ -3,6 +3,7 @@ PYTHON ?= python3
 
 .PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit workshop
 .PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit kit
+.PHONY: help setup demo test lint bench bench-start bench-bake handout dialogue audit
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
@@ -10,6 +11,7 @@ help:
 	@echo "make lint   check style and types of the template's own code"
 	@echo "make bench  measure against two typical images (with wrk, throughput as well)"
 	@echo "make workshop  build, judge and measure the ladder of the workshop"
+	@echo "make handout  make the handout of the workshop, as a web page and as PDF"
 	@echo "make audit  ask for known vulnerabilities in everything that is locked (needs the network)"
 	@echo "make kit    pack the workshop into one archive, for rooms without internet"
 	@echo "make dialogue  record the dialogue in the README anew"
@@ -44,6 +46,8 @@ bench-bake: setup
 
 workshop: setup
 	.venv/bin/python -m workshop.measure
+handout: setup
+	.venv/bin/python -m workshop.handout
 
 dialogue: setup
 	.venv/bin/python -m scripts.dialogue

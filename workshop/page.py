@@ -1,0 +1,173 @@
+"""One Markdown text as one web page that needs no other file, and that page as PDF."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.anchors import anchors_plugin
+from mdit_py_plugins.deflist import deflist_plugin
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pypdf import PdfReader
+
+# What is wide scrolls in a box of its own, so that the page never does; one that takes the focus, for keyboards.
+SCROLLS = '<div class="scroll" tabindex="0">'
+# Lines of code that find a place on any page without leaving much of the one before empty.
+SHORT = 18
+STYLE = Path(__file__).with_name("style.css")
+# By name on PATH, and where the installers of Windows and macOS put them. CHROMIUM names another.
+BROWSERS = (
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge"),
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+    r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
+)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """An entry of the table of contents."""
+
+    level: int
+    anchor: str
+    html: str
+
+
+def slug(title: str) -> str:
+    """Return the anchor of a heading: the words of its title, whatever number stands before them."""
+    return "-".join(re.findall(r"[a-z0-9]+", re.sub(r"^[\d.·\s]+", "", title.lower().replace("'", ""))))
+
+
+def coloured(code: str, language: str, _: str) -> str:
+    """Return a block of code as HTML with classes for its colours; a short one is not torn apart on paper."""
+    formatter = HtmlFormatter(nowrap=True)
+    length = "short" if code.count("\n") <= SHORT else "long"
+    inner = highlight(code, get_lexer_by_name(language), formatter)
+    return f'<pre class="code {language} {length}"><code>{inner}</code></pre>'
+
+
+def parser() -> MarkdownIt:
+    """Return CommonMark with tables, definition lists, anchors and typographic quotes."""
+    markdown = MarkdownIt("commonmark", {"html": True, "typographer": True, "highlight": coloured})
+    markdown.enable(["table", "replacements", "smartquotes"])
+    return markdown.use(anchors_plugin, min_level=1, max_level=3, slug_func=slug).use(deflist_plugin)
+
+
+def headings(tokens: Sequence[Token], markdown: MarkdownIt) -> Iterator[Heading]:
+    """Find the chapters and sections."""
+    for token, inline in pairwise(tokens):
+        if token.type == "heading_open" and token.tag in {"h2", "h3"}:
+            title = markdown.renderer.render(inline.children or [], markdown.options, {})
+            yield Heading(int(token.tag[1]), str(token.attrGet("id")), title)
+
+
+def contents(found: Sequence[Heading], pages: Mapping[str, int] | None) -> str:
+    """Return the table of contents; for print with the page on which each entry stands."""
+    lines = []
+    for heading in found:
+        page = "" if pages is None else f'<span class="page">{pages.get(heading.anchor, 0)}</span>'
+        lines.append(f'<li class="level-{heading.level}"><a href="#{heading.anchor}">{heading.html}{page}</a></li>')
+    return f'<nav aria-label="Contents"><p>Contents</p><ol>{"".join(lines)}</ol></nav>'
+
+
+def colours() -> str:
+    """Return the colours of code, by day and by night."""
+    day, night = (
+        str(HtmlFormatter(style=style).get_style_defs(".code"))  # type: ignore[no-untyped-call]
+        for style in ("default", "github-dark")
+    )
+    # The style sheet of the page decides on the backgrounds.
+    day, night = (re.sub(r"^(pre|td|span)[ .].*$|^\.code \{.*$", "", css, flags=re.MULTILINE) for css in (day, night))
+    return f"{day}\n@media screen and (prefers-color-scheme: dark) {{\n{night}\n}}"
+
+
+def web_page(text: str, pages: Mapping[str, int] | None = None) -> str:
+    """Return the page: a title with what is above the first chapter, the contents, a section for each chapter."""
+    markdown = parser()
+    tokens = markdown.parse(text)
+    body = markdown.renderer.render(tokens, markdown.options, {})
+    body = body.replace("<table>", f"{SCROLLS}<table>").replace("</table>", "</table></div>")
+    head, *chapters = re.split(r'(?=<h2 id=")', body)
+    sections = "\n".join(
+        f'<section class="{slug(re.sub("<[^>]+>", "", chapter.partition("</h2>")[0]))}">\n{chapter}</section>'
+        for chapter in chapters
+    )
+    title = re.search(r"<h1[^>]*>(.*?)</h1>", head)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{title[1] if title else ''}</title>\n"
+        f"<style>\n{colours()}\n{STYLE.read_text(encoding='utf-8')}\n</style>\n</head>\n<body>\n"
+        f"<header>{head}</header>\n{contents(list(headings(tokens, markdown)), pages)}\n<main>\n{sections}\n</main>\n"
+        "</body>\n</html>\n"
+    )
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; what stands for numbers is set to the right."""
+    ruler = ("---", *("---:" for _ in titles[1:]))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ruler, *rows))
+
+
+def picture(svg: Path, alternative: str) -> str:
+    """Return a chart as an image that is part of the page; as an image, its styles stay its own."""
+    data = b64encode(svg.read_bytes()).decode()
+    image = f'<img class="chart" alt="{escape(alternative)}" src="data:image/svg+xml;base64,{data}">'
+    return f"{SCROLLS}{image}</div>"
+
+
+def browser() -> str | None:
+    """Return the Chromium, Chrome or Edge of this machine."""
+    return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CHROMIUM"), *BROWSERS)))), None)
+
+
+def browser_options(profile: Path) -> list[str]:
+    """Return what a browser is told so that it runs unseen, in a container too, and touches nobody's profile."""
+    # For root, Chromium has no sandbox. The pages are our own.
+    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    return [
+        *root,
+        *("--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"),
+        f"--user-data-dir={profile}",
+    ]
+
+
+def print_pdf(program: str, html: str, destination: Path) -> None:
+    """Print a page to a PDF with bookmarks."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "page.html"
+        source.write_text(html, encoding="utf-8")
+        command = [
+            *(program, *browser_options(Path(folder) / "profile")),
+            *("--no-pdf-header-footer", "--generate-pdf-document-outline", f"--print-to-pdf={destination}"),
+            source.as_uri(),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode != 0 or not destination.exists():
+        raise SystemExit(f"{program} could not print the page:\n{done.stderr}")
+
+
+def pdf(program: str, text: str, destination: Path) -> None:
+    """Print twice: only what is printed tells on which page a chapter stands, for the table of contents."""
+    pages: dict[str, int] = {}
+    for _ in range(2):
+        destination.unlink(missing_ok=True)
+        print_pdf(program, web_page(text, pages), destination)
+        reader = PdfReader(destination)
+        pages = {
+            name.removeprefix("/"): (reader.get_destination_page_number(target) or 0) + 1
+            for name, target in reader.named_destinations.items()
+        }
