@@ -1,9 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit workshop
-.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit kit
-.PHONY: help setup demo test lint bench bench-start bench-bake handout dialogue audit
+.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit workshop handout kit
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
@@ -46,6 +44,7 @@ bench-bake: setup
 
 workshop: setup
 	.venv/bin/python -m workshop.measure
+
 handout: setup
 	.venv/bin/python -m workshop.handout
 
