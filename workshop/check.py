@@ -20,7 +20,7 @@ import tarfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -136,9 +136,10 @@ def require_answer(image: str, port: int) -> None:
             if not published:
                 break
             with suppress(OSError, http.client.HTTPException):
-                connection = http.client.HTTPConnection("127.0.0.1", int(published[0].rsplit(":", 1)[1]), timeout=2)
-                connection.request("GET", "/")
-                connection.getresponse()
+                address = ("127.0.0.1", int(published[0].rsplit(":", 1)[1]))
+                with closing(http.client.HTTPConnection(*address, timeout=2)) as connection:
+                    connection.request("GET", "/")
+                    connection.getresponse()
                 return
             time.sleep(0.1)
         running = docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip() == "true"
