@@ -212,7 +212,9 @@ def test_a_stop_lets_requests_in_flight_finish(slow_service: docker.Container) -
     """
     with ThreadPoolExecutor() as client:
         answer = client.submit(slow_service.request, "/contract/sleep?3", timeout=20)
-        time.sleep(0.5)
+        deadline = time.monotonic() + 10
+        while "contract: asleep" not in slow_service.logs and time.monotonic() < deadline:
+            time.sleep(0.05)
         seconds = slow_service.stop()
 
     assert answer.exception() is None, f"the request in flight was lost: {answer.exception()!r}"

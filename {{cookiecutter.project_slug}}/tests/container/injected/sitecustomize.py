@@ -18,6 +18,7 @@ with suppress(ImportError):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [str(os.getpid()).encode()]
         if environ["PATH_INFO"] == "/contract/sleep":
+            print("contract: asleep", flush=True)  # noqa: T201 - the log is how a test knows that the request is in flight
             time.sleep(float(environ["QUERY_STRING"]))
             environ["PATH_INFO"] = "/"
         return _wsgi_app(self, environ, start_response)
