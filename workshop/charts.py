@@ -131,9 +131,9 @@ def sizes(results: Result) -> str:
     totals = {rung["number"]: sum(layer["bytes"] for layer in rung["layers"]) / 1e6 for rung in results["rungs"]}
     end = longest(list(totals.values()))
     unit = (WIDTH - LEFT - RIGHT) / end
-    used = [
-        kind for kind in KINDS if any(layer["kind"] == kind for rung in results["rungs"] for layer in rung["layers"])
-    ]
+    # What is less than a pixel wide needs no place in the legend.
+    seen = {layer["kind"] for rung in results["rungs"] for layer in rung["layers"] if layer["bytes"] * unit > 1e6}
+    used = [kind for kind in KINDS if kind in seen]
     height = TOP + STEP * len(totals)
 
     def body() -> Iterator[str]:
