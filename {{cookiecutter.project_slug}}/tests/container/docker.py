@@ -198,9 +198,17 @@ class Image:
 
     def layers(self) -> Iterator[tarfile.TarFile]:
         """Yield every layer, opened; files that later layers hide are still in it."""
-        for layer in self.raw_layers():
-            with tarfile.open(fileobj=io.BytesIO(layer)) as opened:
-                yield opened
+        yield from map(opened, self.raw_layers())
+
+    def run_injected(self, script: str) -> Any:
+        """Run a script of the folder injected/ in the image; return what it prints, which is JSON."""
+        options = ("--rm", "--label", LABEL, "--mount", INJECTED, "--entrypoint", "python3")
+        return json.loads(run("run", *options, self.reference, f"/contract/{script}").stdout)
+
+
+def opened(layer: bytes) -> tarfile.TarFile:
+    """Return a layer as the archive it is."""
+    return tarfile.open(fileobj=io.BytesIO(layer))
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """The contract, rows 1 to 10: what can be read from an image without running its service."""
 
 import gzip
-import json
 import re
 import stat
 from collections.abc import Callable
@@ -14,6 +13,15 @@ from tests.container import docker
 MEGABYTE = 10**6
 EXECUTABLE_FOLDERS = {"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/venv/bin"}
 BUILD_TOOLS = re.compile(r"(pip|easy_install)[0-9.]*|(gcc|g\+\+|cc|c\+\+|clang|make)(-[0-9]+)?|curl|wget")
+SHELLS_AND_SYSTEM_TOOLS = re.compile(
+    r"((ba|da|z|a|k|c)?sh|busybox|env|apt(-get)?|dpkg|apk|rpm|perl|find|cat|su|mount|login)"
+)
+
+
+def _programs(image: docker.Image, names: re.Pattern[str]) -> list[str]:
+    """Return the paths of the programs of the image that have one of the names."""
+    paths = [path for path in map(PurePosixPath, image.files) if str(path.parent) in EXECUTABLE_FOLDERS]
+    return [str(path) for path in paths if names.fullmatch(path.name) and image.is_executable(str(path))]
 
 
 @pytest.mark.row(1)
@@ -109,8 +117,7 @@ def test_no_build_tools(image: docker.Image) -> None:
 
     Mend: build in a stage of its own and copy only the virtual environment; remove the pip of the base.
     """
-    paths = [path for path in map(PurePosixPath, image.files) if str(path.parent) in EXECUTABLE_FOLDERS]
-    found = [str(path) for path in paths if BUILD_TOOLS.fullmatch(path.name) and image.is_executable(str(path))]
+    found = _programs(image, BUILD_TOOLS)
 
     assert not found, f"build tools in the image: {found}"
 
@@ -131,9 +138,7 @@ def test_a_distroless_image_has_neither_shell_nor_package_manager(image: docker.
 
     Mend: copy into a stage FROM scratch only what the service needs; see `distroless.sh`.
     """
-    known = re.compile(r"((ba|da|z|a|k|c)?sh|busybox|env|apt(-get)?|dpkg|apk|rpm|perl|find|cat|su|mount|login)")
-    paths = [path for path in map(PurePosixPath, image.files) if str(path.parent) in EXECUTABLE_FOLDERS]
-    found = [str(path) for path in paths if known.fullmatch(path.name) and image.is_executable(str(path))]
+    found = _programs(image, SHELLS_AND_SYSTEM_TOOLS)
 
     assert not found or docker.runtime() == "slim", f"in a distroless image: {found}"
 
@@ -141,8 +146,7 @@ def test_a_distroless_image_has_neither_shell_nor_package_manager(image: docker.
 @pytest.mark.row(8)
 def test_every_extension_of_python_can_be_loaded(image: docker.Image) -> None:
     """An extension whose library is missing fails when a request needs it first. Mend: copy what `ldd` names."""
-    command = ("run", "--rm", "--label", docker.LABEL, "--mount", docker.INJECTED, "--entrypoint", "python3")
-    loaded = json.loads(docker.run(*command, image.reference, "/contract/extensions.py").stdout)
+    loaded = image.run_injected("extensions.py")
 
     assert not loaded["failed"], f"these cannot be loaded: {loaded['failed']}"
     assert loaded["count"] > 20, f"only {loaded['count']} extensions were found: where is the standard library?"
@@ -155,11 +159,7 @@ def test_all_code_is_compiled(image: docker.Image) -> None:
     Mend: `python -m compileall --invalidation-mode unchecked-hash` for the standard library, the virtual environment
     and the code. By hash, because a time stamp is stale as soon as something rewrites the dates of a layer.
     """
-    script = docker.run(
-        *("run", "--rm", "--label", docker.LABEL, "--mount", docker.INJECTED, "--entrypoint", "python3"),
-        *(image.reference, "/contract/bytecode.py"),
-    )
-    found = json.loads(script.stdout)
+    found = image.run_injected("bytecode.py")
 
     compiled = found.pop("valid", [])
     assert not found, "; ".join(f"{len(modules)} modules {what}, {modules[:3]} …" for what, modules in found.items())
@@ -232,7 +232,7 @@ def test_size_and_layers_stay_within_budget(
     distroless = not pytestconfig.getoption("--image") and docker.runtime() == "distroless"
     budget = (55, 20) if distroless else (150, 60)
     layers = list(image.raw_layers())
-    on_disk = sum(file.size for layer in image.layers() for file in layer if file.isfile())
+    on_disk = sum(file.size for layer in map(docker.opened, layers) for file in layer if file.isfile())
     compressed = sum(len(gzip.compress(layer, 6)) for layer in layers)
     sizes = f"{on_disk / MEGABYTE:.1f} MB on disk, {compressed / MEGABYTE:.1f} MB compressed, {len(layers)} layers"
     record_property("measured", sizes)
