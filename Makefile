@@ -37,7 +37,7 @@ bench: setup
 	.venv/bin/python -m benchmarks.bench
 
 bench-start: setup
-	.venv/bin/python benchmarks/start_up.py
+	.venv/bin/python -m benchmarks.start_up
 
 bench-bake: setup
 	.venv/bin/python benchmarks/bake.py

@@ -26,7 +26,7 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -142,11 +142,17 @@ def run(*command: str) -> str:
 # ---- the variants ----
 
 
+def bake(folder: Path, python_version: str, answers: Mapping[str, str] | None = None) -> Path:
+    """Bake the template with its default answers, but for those given; return the folder of the service."""
+    options = ["--no-input", "--default-config", "--output-dir", str(folder), f"python_version={python_version}"]
+    options += [f"{name}={answer}" for name, answer in (answers or {}).items()]
+    run(sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options)
+    return folder / "hello-service"
+
+
 def variants(folder: Path, python_version: str) -> tuple[Variant, Variant, Variant, Variant]:
     """Lay out what is built below `folder`: the template baked with its default answers, and the baselines."""
-    options = ("--no-input", "--default-config", "--output-dir", str(folder))
-    run(sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options, f"python_version={python_version}")
-    template = Variant("template", folder / "hello-service", "Dockerfile", "app/views.py", ())
+    template = Variant("template", bake(folder, python_version), "Dockerfile", "app/views.py", ())
     two, one = (
         Variant(name, Path(shutil.copytree(HERE / "baselines", folder / name)), f"{name}.Dockerfile", "app.py")
         for name in ("two-stage", "one-stage")

@@ -8,48 +8,20 @@ on another machine. Needs a Docker Engine.
     size on disk         of the image, and above its base image
 """
 
-import http.client
-import json
 import os
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-TEMPLATE = Path(__file__).parents[1]
+from benchmarks import bench
+
 ROUNDS = 5
-HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 COMPILE_STDLIB = re.compile(r" && python -m compileall .* \"\$lib\" \\\n")
-
-console = Console()
-
-
-def run(*command: str) -> str:
-    """Return what the command prints; raise CalledProcessError if it fails."""
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def build(project: Path, tag: str) -> float:
-    """Build the image; return the seconds it took."""
-    began = time.monotonic()
-    run("docker", "build", "--quiet", "--tag", tag, str(project))
-    return time.monotonic() - began
-
-
-def bake(folder: Path, python_version: str) -> Path:
-    """Bake the default answers on that Python into a folder of their own."""
-    options = ("--no-input", "--default-config", "--output-dir", str(folder))
-    run(sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options, f"python_version={python_version}")
-    return folder / "hello-service"
 
 
 def leave_stdlib_uncompiled(project: Path) -> None:
@@ -61,87 +33,61 @@ def leave_stdlib_uncompiled(project: Path) -> None:
     dockerfile.write_text(changed)
 
 
-def first_answer(tag: str) -> float:
-    """Start a hardened container; return the seconds from the start of its process to its first 200."""
-    identity = run("docker", "run", "--detach", "--publish", "127.0.0.1::5000", *HARDENED, tag)
-    try:
-        port = int(run("docker", "port", identity, "5000/tcp").rsplit(":", 1)[1])
-        deadline = time.monotonic() + 60
-        while True:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            try:
-                connection.request("GET", "/")
-                if connection.getresponse().status == 200:
-                    break
-            except (OSError, http.client.HTTPException):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.002)
-            finally:
-                connection.close()
-        answered = datetime.now(UTC)
-        state = json.loads(run("docker", "inspect", identity))[0]["State"]
-        # The engine writes nanoseconds, which datetime cannot read.
-        started = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z", r"\1+00:00", state["StartedAt"]))
-        return (answered - started).total_seconds()
-    finally:
-        run("docker", "rm", "--force", identity)
-
-
-def size(image: str) -> int:
-    """Return the bytes of the image on disk."""
-    return int(json.loads(run("docker", "image", "inspect", image))[0]["Size"])
-
-
 def describe(values: Iterable[float]) -> str:
     """Return median and spread of seconds, in milliseconds."""
     milliseconds = sorted(1000 * value for value in values)
     return f"{statistics.median(milliseconds):.0f} ms ({milliseconds[0]:.0f} to {milliseconds[-1]:.0f})"
 
 
-def main() -> None:
-    """Measure and print the table."""
-    python_version = os.environ.get("PYTHONS", "3.14").split()[0]
-    base = f"python:{python_version}-slim-trixie"
-    with tempfile.TemporaryDirectory() as folder:
-        project = bake(Path(folder) / "compiled", python_version)
-        uncompiled = bake(Path(folder) / "uncompiled", python_version)
-        leave_stdlib_uncompiled(uncompiled)
-        tags = {"compiled": "template-bench:compiled", "uncompiled": "template-bench:uncompiled"}
-        with console.status("Building both images …"):
-            build(project, tags["compiled"])
-            build(uncompiled, tags["uncompiled"])
+def variant(folder: Path, name: str, python_version: str) -> bench.Variant:
+    """Bake the template into a folder of that name, after which its image is called."""
+    project = bench.bake(folder, python_version).rename(folder / name)
+    return bench.Variant("template", project, "Dockerfile", "app/views.py", ())
 
-        starts: dict[str, list[float]] = {name: [] for name in tags}
-        for _ in track(range(ROUNDS), "Starting containers", console=console):
-            for name, tag in tags.items():
-                starts[name].append(first_answer(tag))
 
-        builds: dict[str, list[float]] = {"no-op": [], "code-only": []}
-        views = project / "app/views.py"
-        for number in track(range(ROUNDS), "Rebuilding", console=console):
-            builds["no-op"].append(build(project, tags["compiled"]))
-            views.write_text(f"{views.read_text()}\n# edit {number} {time.time_ns()}\n")
-            builds["code-only"].append(build(project, tags["compiled"]))
+def measure(folder: Path, python_version: str) -> Table:
+    """Build, start and rebuild below `folder`; return the table."""
+    base = bench.base_image(python_version)
+    compiled, uncompiled = (variant(folder, name, python_version) for name in ("compiled", "uncompiled"))
+    leave_stdlib_uncompiled(uncompiled.project)
+    with bench.console.status("Building both images …"):
+        bench.build(compiled, python_version)
+        bench.build(uncompiled, python_version)
 
-    ratio = statistics.median(starts["compiled"]) / statistics.median(starts["uncompiled"])
-    longer = statistics.median(builds["code-only"]) - statistics.median(builds["no-op"])
+    ours: list[float] = []
+    theirs: list[float] = []
+    for _ in track(range(ROUNDS), "Starting containers", console=bench.console):
+        for image, seconds in ((compiled, ours), (uncompiled, theirs)):
+            with bench.started(image) as container:
+                seconds.append(container.first_answer)
+
+    nothing: list[float] = []
+    edits: list[float] = []
+    for _ in track(range(ROUNDS), "Rebuilding", console=bench.console):
+        nothing.append(bench.build(compiled, python_version))
+        edits.append(bench.rebuild(compiled, python_version, compiled.code))
+
     table = Table("Measure", "Result", "Compared with", "Result", "Difference", title=f"{ROUNDS} rounds, {base}")
     table.add_row(
-        *("start -> first 200", describe(starts["compiled"])),
-        *("standard library uncompiled", describe(starts["uncompiled"]), f"x {ratio:.2f}"),
+        *("start -> first 200", describe(ours), "standard library uncompiled", describe(theirs)),
+        f"x {statistics.median(ours) / statistics.median(theirs):.2f}",
     )
-    table.add_row(
-        *("code-only rebuild", describe(builds["code-only"])),
-        *("no-op build", describe(builds["no-op"]), f"{1000 * longer:+.0f} ms"),
-    )
-    ours, theirs = size(tags["compiled"]), size(base)
-    table.add_row(
-        *("size on disk", f"{ours / 1e6:.1f} MB"),
-        *("base image", f"{theirs / 1e6:.1f} MB", f"{(ours - theirs) / 1e6:+.1f} MB"),
-    )
-    console.print(table)
-    run("docker", "image", "rm", "--force", *tags.values())
+    longer = statistics.median(edits) - statistics.median(nothing)
+    table.add_row(*("code-only rebuild", describe(edits), "no-op build", describe(nothing)), f"{1000 * longer:+.0f} ms")
+    sizes = bench.size(compiled.tag), bench.size(base)
+    shown = [f"{size / 1e6:.1f} MB" for size in sizes]
+    table.add_row("size on disk", shown[0], "base image", shown[1], f"{(sizes[0] - sizes[1]) / 1e6:+.1f} MB")
+    return table
+
+
+def main() -> None:
+    """Measure and print the table."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            table = measure(Path(folder), os.environ.get("PYTHONS", "3.14").split()[0])
+        bench.console.print(table)
+    finally:
+        bench.remove_leftovers()
 
 
 if __name__ == "__main__":

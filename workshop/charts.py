@@ -14,6 +14,8 @@ from typing import Any
 
 import resvg_py
 
+from benchmarks.chart import text
+
 Result = dict[str, Any]
 
 WIDTH, MARGIN = 960, 24
@@ -66,11 +68,6 @@ def frame(title: str, subtitle: str, height: float, body: Iterator[str], footer:
         f' height="{height:.0f}" role="img">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n'
         f'<rect width="{WIDTH}" height="{height:.0f}" fill="#fff"/>\n' + "\n".join(lines) + "\n</svg>\n"
     )
-
-
-def text(x: float, y: float, content: str, style: str = "") -> str:
-    """Return a line of text that begins, ends or has its middle at a point."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}">{escape(content)}</text>'
 
 
 def rectangle(x: float, y: float, width: float, height: float, colour: str) -> str:

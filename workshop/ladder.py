@@ -10,13 +10,13 @@ import functools
 import hashlib
 import random
 import re
-import subprocess
-import sys
 import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from benchmarks.bench import bake
 
 HERE = Path(__file__).parent
 TEMPLATE = HERE.parent
@@ -102,15 +102,6 @@ def rungs() -> tuple[Rung, ...]:
     """Return the rungs in order."""
     listed = tomllib.loads((LADDER / "ladder.toml").read_text(encoding="utf-8"))["rung"]
     return tuple(Rung(**{**entry, "claims": tuple(entry["claims"])}) for entry in listed)
-
-
-def bake(folder: Path, python_version: str, answers: Mapping[str, str]) -> Path:
-    """Bake the template with its default answers, but for those given; return the folder of the service."""
-    options = ["--no-input", "--default-config", "--output-dir", str(folder), f"python_version={python_version}"]
-    options += [f"{name}={answer}" for name, answer in answers.items()]
-    command = [sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder / "hello-service"
 
 
 @functools.cache

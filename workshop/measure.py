@@ -50,7 +50,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import bench
 from workshop import charts
-from workshop.ladder import HERE, PLANTED, PORT, PYTHON, TEMPLATE, Rung, assemble, bake, digest, rungs
+from workshop.ladder import HERE, PLANTED, PORT, PYTHON, TEMPLATE, Rung, assemble, digest, rungs
 
 RESULTS = HERE / "results"
 BUILD = HERE / "build"
@@ -310,10 +310,7 @@ def _wait_for_200(identity: str) -> tuple[int, datetime]:
             bench.get(port)
         except (OSError, http.client.HTTPException):
             asked += 1
-            if (
-                asked % 100 == 0
-                and bench.run("docker", "inspect", "--format", "{{.State.Running}}", identity) != "true"
-            ):
+            if asked % 100 == 0 and not running(identity):
                 break
             time.sleep(0.002)
         else:
@@ -369,7 +366,7 @@ def judge(rung: Rung, folder: Path, version: str, *tests: str) -> Result:
     other is a foreign image, and what only the project could tell is not applicable.
     """
     python = contract_environment()
-    project = bake(folder / f"contract-{rung.label}", version, rung.bake or {})
+    project = bench.bake(folder / f"contract-{rung.label}", version, rung.bake or {})
     card = folder / f"{rung.label}.json"
     foreign = ("--image", tag(rung), "--port", str(PORT)) if rung.bake is None else ()
     options = ("--scorecard", f"--scorecard-file={card}", "-p", "no:cacheprovider", *foreign)
