@@ -1,6 +1,5 @@
 """A real browser for tests: Chromium, spoken to through a pipe, as its DevTools do. No driver, no port, no library."""
 
-import base64
 import json
 import os
 import subprocess
@@ -59,10 +58,6 @@ class Browser:
         done = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
-
-    def screenshot(self, destination: Path) -> None:
-        """Write what the window shows."""
-        destination.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
 
 @contextmanager

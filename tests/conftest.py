@@ -1,10 +1,13 @@
 """Bake projects through the real cookiecutter and work with what comes out."""
 
+import http.client
 import itertools
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +16,12 @@ from typing import NoReturn
 import pytest
 from cookiecutter.main import cookiecutter
 
+from scripts.demo import page
+from workshop.kit import copy_template
+
 TEMPLATE = Path(__file__).parents[1]
+# Where the programs of the tooling lie.
+TOOLS = Path(sys.executable).parent
 SKIPPED = pytest.StashKey[set[str]]()
 
 # Every image that the tests build carries it, so that each can be found and removed.
@@ -98,12 +106,7 @@ def bake(tmp_path: Path, service_environment: Path) -> Bake:
 
 def snapshot(destination: Path) -> Path:
     """Copy the work tree as it is, without what Git ignores; return where to."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=TEMPLATE, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (TEMPLATE / name).exists():
-            (destination / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TEMPLATE / name, destination / name)
+    copy_template(destination)
     return destination
 
 
@@ -201,6 +204,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"{total:7.1f} s  {group}")
     for message in sorted(config.stash.get(SKIPPED, None) or ()):
         terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def wait_for_page(port: int, seconds: float = 30) -> str:
+    """Ask until something answers; return its page."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return page(port)
+        except (OSError, http.client.HTTPException):
+            assert time.monotonic() < deadline, f"nothing answers on port {port} after {seconds} s"
+            time.sleep(0.05)
 
 
 def docker(*arguments: str, text: str | None = None) -> str:

@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,11 @@ import pytest
 import yaml
 
 from hooks.pre_gen_project import DEVICE_NAMES, RULES
-from tests.conftest import Bake, BakedProject
+from tests.conftest import TOOLS, Bake, BakedProject
 from tests.test_bake import files_of
 
 CHOICES = {name: rule.choices for name, rule in RULES.items() if rule.choices}
 COMBINATIONS = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
-TOOLS = Path(sys.executable).parent
 YAML_STYLE = (
     "{extends: default, rules: {document-start: disable, truthy: {check-keys: false}, line-length: {max: 120},"
     " braces: {max-spaces-inside: 1}}}"

@@ -1,55 +1,29 @@
 """The promise of the template, typed literally: build, run, read the page."""
 
-import http.client
 import os
 import signal
 import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hooks.pre_gen_project import RULES
-from tests.conftest import PYTHONS, Forge, docker
+from tests.conftest import PYTHONS, TOOLS, Forge, docker, skip_or_fail, wait_for_page
 
 pytestmark = pytest.mark.container
 
 TAG = "my-python-app"
-SECONDS_TO_START = 30
-
-
-def _page(port: int = 5000) -> bytes:
-    connection = http.client.HTTPConnection("localhost", port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().read()
-    finally:
-        connection.close()
-
-
-def _wait_for_page(port: int = 5000) -> bytes:
-    deadline = time.monotonic() + SECONDS_TO_START
-    while True:
-        try:
-            return _page(port)
-        except (OSError, http.client.HTTPException):
-            assert time.monotonic() < deadline, f"nothing answers on port {port} after {SECONDS_TO_START} s"
-            time.sleep(0.05)
 
 
 @pytest.fixture
-def port_5000(engine: None) -> None:
+def port_5000(pytestconfig: pytest.Config, engine: None) -> None:
     """Skip, or in CI fail, where somebody else listens on the port that is to be used literally."""
     try:
         socket.create_server(("", 5000)).close()
     except OSError as error:
-        message = f"port 5000 is not free: {error}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        skip_or_fail(pytestconfig, f"port 5000 is not free: {error}")
 
 
 @pytest.fixture
@@ -66,7 +40,7 @@ def test_the_commands_at_the_top_of_the_readme_serve_the_page(forge: Forge, tmp_
     readme = (forge.work_tree / "README.md").read_text(encoding="utf-8")
     bake, enter, build, run = readme.partition("```sh\n")[2].partition("```")[0].splitlines()
     assert (bake, enter) == ("cookiecutter gh:org/template", "cd hello-service")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
     asked = len(RULES)
     place = list(RULES).index("python_version")
     lines = "\n" * place + PYTHONS[0] + "\n" * (asked - place)
@@ -86,7 +60,7 @@ def test_the_commands_at_the_top_of_the_readme_serve_the_page(forge: Forge, tmp_
     before = set(docker("ps", "--all", "--quiet").split())
     with subprocess.Popen(literally, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
         try:
-            assert _wait_for_page() == b"<p>Hello, World!</p>"
+            assert wait_for_page(5000) == "<p>Hello, World!</p>"
         finally:
             running.send_signal(signal.SIGTERM)
             running.wait(timeout=20)

@@ -1,14 +1,10 @@
 """What the READMEs say is what happens: their commands are run, their output and tables are compared."""
 
-import http.client
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +13,9 @@ import pytest
 
 from hooks.pre_gen_project import RULES
 from scripts.demo import page
-from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, snapshot
+from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, free_port, snapshot
 from tests.readme import blocks, commands, section
+from tests.test_inner_loop import serving
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
@@ -34,34 +31,10 @@ ELSEWHERE = (
 SECTION_ELSEWHERE = "Private networks"
 
 
-def _page_of_server(project: Path, command: str, port: int) -> str:
-    """Run a command that serves until it is stopped; return the page it serves."""
-    server = subprocess.Popen(
-        ["bash", "-c", f"exec {command}"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        for _ in range(300):
-            assert server.poll() is None, f"{command} ended: {server.communicate()[0]}"
-            try:
-                return page(port)
-            except (OSError, http.client.HTTPException):
-                time.sleep(0.1)
-        raise AssertionError(f"{command} does not serve")
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=20)
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
 @pytest.mark.container
-def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None, free_port: int) -> None:
-    project = bake(project_name="Readme Check", python_version=PYTHONS[0], port=str(free_port))
+def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None) -> None:
+    port = free_port()
+    project = bake(project_name="Readme Check", python_version=PYTHONS[0], port=str(port))
     project.run("git", "init", "--quiet")
     project.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "-m", "x")
     readme = (project.path / "README.md").read_text(encoding="utf-8")
@@ -73,7 +46,8 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None, f
             if command.startswith(ELSEWHERE):
                 continue
             if command.startswith(SERVING):
-                assert _page_of_server(project.path, command, free_port) == "<p>Hello, World!</p>", command
+                with serving(project, "bash", "-c", f"exec {command}", port=port):
+                    assert page(port) == "<p>Hello, World!</p>", command
                 served.append(command)
             else:
                 project.run("bash", "-c", command)

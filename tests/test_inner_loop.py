@@ -20,17 +20,11 @@ from typing import Any
 import pytest
 
 from scripts.demo import page
-from tests.conftest import PYTHONS, Bake, BakedProject, docker
+from tests.conftest import PYTHONS, Bake, BakedProject, docker, free_port
 
 SECONDS_TO_START = 120
 SECONDS_TO_RELOAD = 20
 GREETING = "<p>Hello, World!</p>"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 @dataclass(frozen=True)
@@ -110,7 +104,7 @@ def composed(bake: Bake, engine: None) -> Iterator[BakedProject]:
 @contextmanager
 def watched(project: BakedProject, *arguments: str, **variables: str) -> Iterator[Server]:
     """Run `docker compose up --watch` on a free port."""
-    port = _free_port()
+    port = free_port()
     command = ("docker", "compose", "up", "--watch", *arguments)
     with serving(project, *command, port=port, HOST_PORT=str(port), **variables) as server:
         server.wait_for(SECONDS_TO_START, lambda: "Watch enabled" in server.log.read_text())
@@ -217,7 +211,7 @@ class Debugger:
 
 @pytest.mark.container
 def test_a_debugger_stops_at_a_line(composed: BakedProject) -> None:
-    debug_port = _free_port()
+    debug_port = free_port()
     lines = (composed.path / "app/views.py").read_text().splitlines()
     [line] = [number for number, text in enumerate(lines, start=1) if GREETING in text]
     with watched(composed, "dev", DEBUG_PORT=str(debug_port)) as server:
@@ -270,13 +264,13 @@ def test_nothing_of_the_test_stage_is_shipped_or_built(composed: BakedProject, i
 
 def test_edits_are_seen_by_flask_run(bake: Bake) -> None:
     project = bake()
-    port = _free_port()
+    port = free_port()
     command = (str(project.environment / "bin/flask"), "--app", "app", "run", "--debug", "--port", str(port))
     with serving(project, *command, port=port) as server:
         server.edits_are_seen()
 
 
 def test_gunicorn_alone_serves(project: BakedProject) -> None:
-    port = _free_port()
+    port = free_port()
     with serving(project, str(project.environment / "bin/gunicorn"), port=port, PORT=str(port)) as server:
         assert '"message": "Starting gunicorn' in server.log.read_text(), "gunicorn.conf.py was not read"

@@ -6,7 +6,6 @@ asks for one as well.
 
 import base64
 import gzip
-import http.client
 import io
 import os
 import re
@@ -26,8 +25,7 @@ from urllib.parse import quote
 import pytest
 import trustme
 
-from scripts.demo import page
-from tests.conftest import LABEL, PYTHONS, TEMPLATE, BakedProject, docker
+from tests.conftest import LABEL, PYTHONS, TEMPLATE, BakedProject, docker, wait_for_page
 from tests.readme import blocks, commands, section
 
 pytestmark = pytest.mark.container
@@ -277,15 +275,7 @@ def test_a_build_without_network_takes_the_wheelhouse(network: Network, image_ta
     assert "Looking in links: /wheelhouse" in log
     assert "pip download" not in log
 
-    port = run()
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            assert page(port) == "<p>Hello, World!</p>"
-            break
-        except (OSError, http.client.HTTPException):
-            assert time.monotonic() < deadline, "nothing answers"
-            time.sleep(0.05)
+    assert wait_for_page(run()) == "<p>Hello, World!</p>"
 
 
 def test_a_wheel_that_was_tampered_with_is_refused(network: Network, image_tag: str, tmp_path: Path) -> None:

@@ -5,13 +5,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import LABEL, TEMPLATE, BakedProject, docker
+from tests.conftest import LABEL, TEMPLATE, TOOLS, BakedProject, docker, skip_or_fail
 
 pytestmark = pytest.mark.container
 
@@ -21,13 +20,10 @@ OFFLINE = ["--quiet", "--offline-scan", "--skip-db-update", "--skip-java-db-upda
 
 
 @pytest.fixture(scope="module")
-def trivy() -> str:
+def trivy(pytestconfig: pytest.Config) -> str:
     """Return the scanner's path; skip, or in CI fail, where its package has no program for this system."""
-    found = shutil.which("trivy", path=str(Path(sys.executable).parent))
-    if not found:
-        assert not os.environ.get("CI"), "CI must have the scanner"
-        pytest.skip("the scanner is packaged for Linux on x86-64 only")
-    return found
+    found = shutil.which("trivy", path=str(TOOLS))
+    return found or skip_or_fail(pytestconfig, "the scanner is packaged for Linux on x86-64 only")
 
 
 @pytest.fixture(scope="module", params=["slim", "distroless"])

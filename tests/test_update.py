@@ -1,44 +1,18 @@
 """A service takes in what changed in the template, by the commands of its README, and keeps what its owner changed."""
 
 import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Bake, Forge
+from tests.conftest import TOOLS, Bake, BakedProject, Forge
+from tests.readme import commands, section
 
 ANSWERS = {"project_name": 'It\'s a "Shop" & more', "project_slug": "shop", "owner": "acme/web", "port": "8080"}
-TOOLS = Path(sys.executable).parent
 CREATE = {
     "cruft": ["cruft", "create", "https://github.com/org/template", "--no-input", "--extra-context"],
     "cookiecutter": ["cookiecutter", "gh:org/template", "--no-input"],
 }
-
-
-def _run(command: list[str], folder: Path) -> str:
-    environment = {**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "PWD": str(folder)}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout}"
-    return done.stdout
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and ".git" not in path.parts
-    }
-
-
-def _commands_for_updates(readme: str) -> list[str]:
-    section = readme.partition("\n## Update\n")[2]
-    return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
 
 
 def _change_the_template(forge: Forge) -> None:
@@ -64,24 +38,25 @@ def test_an_update_equals_a_fresh_bake_and_keeps_what_the_owner_changed(
     forge: Forge, tmp_path: Path, tool: str
 ) -> None:
     answers = [json.dumps(ANSWERS)] if tool == "cruft" else [f"{name}={value}" for name, value in ANSWERS.items()]
-    _run([*CREATE[tool], *answers], tmp_path)
-    project = tmp_path / "shop"
-    commands = _commands_for_updates((project / "README.md").read_text(encoding="utf-8"))
-    assert [command.split(" ")[:2] for command in commands] == [["cruft", "link"], ["git", "add"], ["cruft", "update"]]
+    here, project = (BakedProject(folder, TOOLS.parent) for folder in (tmp_path, tmp_path / "shop"))
+    here.run(*CREATE[tool], *answers)
+    update = commands(section((project.path / "README.md").read_text(encoding="utf-8"), "Update"))
+    assert [command.split(" ")[:2] for command in update] == [["cruft", "link"], ["git", "add"], ["cruft", "update"]]
     for command in (["git", "init"], ["git", "add", "."], ["git", "commit", "-m", "Add shop"]):
-        _run(command, project)
-    with (project / "app/views.py").open("a", encoding="utf-8") as views:
+        project.run(*command)
+    with (project.path / "app/views.py").open("a", encoding="utf-8") as views:
         views.write("\n\nOWN = True\n")
-    (project / "app/own.py").write_text('"""The owner\'s."""\n')
+    (project.path / "app/own.py").write_text('"""The owner\'s."""\n')
     for command in (["git", "add", "."], ["git", "commit", "-m", "Own work"]):
-        _run(command, project)
+        project.run(*command)
 
     _change_the_template(forge)
-    for line in commands if tool == "cookiecutter" else commands[-1:]:
-        _run(["bash", "-c", line], project)
+    for line in update if tool == "cookiecutter" else update[-1:]:
+        project.run("bash", "-c", line)
 
-    _run([*CREATE["cookiecutter"], *(f"{name}={value}" for name, value in ANSWERS.items()), "-o", "fresh"], tmp_path)
-    updated, fresh = _files(project), _files(tmp_path / "fresh/shop")
+    here.run(*CREATE["cookiecutter"], *(f"{name}={value}" for name, value in ANSWERS.items()), "-o", "fresh")
+    updated = {name: content for name, content in project.files().items() if not name.startswith(".git/")}
+    fresh = BakedProject(tmp_path / "fresh/shop", TOOLS.parent).files()
     assert updated["app/views.py"] == fresh["app/views.py"] + b"\n\nOWN = True\n"
     own = {"app/own.py", "app/views.py", ".cruft.json"}
     assert {name: content for name, content in updated.items() if name not in own} == {

@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, skip_or_fail
+from tests.conftest import PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, skip_or_fail
 
-TOOLS = Path(sys.executable).parent
 WORKFLOW, DEPENDABOT, PIPELINE = ".github/workflows/ci.yaml", ".github/dependabot.yml", ".gitlab-ci.yml"
 FILES = {"github": WORKFLOW, "gitlab": PIPELINE}
 SOURCES = {

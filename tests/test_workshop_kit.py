@@ -146,10 +146,7 @@ ATTEMPTS = {
         THREE,
         [6, 9, 14],
         {
-            "Dockerfile": (
-                "RUN chmod -R 777 /srv\n",
-                "RUN chown -R 10001 /srv && chmod a-x /usr/local/bin/pip*\nUSER 10001\n",
-            )
+            "Dockerfile": (WRITABLE, GIVEN_AWAY),
         },
         left=["Dockerfile", "app.py"],
         saying="installers in the image",
