@@ -6,6 +6,9 @@ Nothing else is done here: a repository, an image or an environment is for its o
 import os
 from collections.abc import Iterator
 
+# Folders that hold nothing but conditional files, the innermost first.
+CONDITIONAL_FOLDERS = (".github/workflows", ".github")
+
 
 def next_steps(slug: str, port: str, folder: str, in_repository: bool) -> Iterator[str]:
     """Yield the lines to print."""
@@ -39,11 +42,14 @@ def is_in_repository(folder: str) -> bool:
     return os.path.exists(os.path.join(folder, ".git")) or (above != folder and is_in_repository(above))
 
 
-def remove_empty_folders(folder: str) -> None:
-    """Remove folders without files: cookiecutter skips files whose name is empty, but makes the folders around them."""
-    for path, _, _ in os.walk(folder, topdown=False):
-        if not os.listdir(path):
-            os.rmdir(path)
+def remove_empty_folders() -> None:
+    """Remove empty folders of conditional files: cookiecutter skips a file whose name is empty, but makes its folder.
+
+    No other: where a service is baked once more into its folder, there may be a repository with empty folders in it.
+    """
+    for folder in CONDITIONAL_FOLDERS:
+        if os.path.isdir(folder) and not os.listdir(folder):
+            os.rmdir(folder)
 
 
 def main() -> None:
@@ -53,7 +59,7 @@ def main() -> None:
     port: str = {{cookiecutter.port | tojson}}  # type: ignore[assignment, name-defined]
     output: str = {{cookiecutter._output_dir | default("") | tojson}}  # type: ignore[assignment, name-defined]
     here = os.getcwd()
-    remove_empty_folders(here)
+    remove_empty_folders()
     folder = slug if output == os.environ.get("PWD") else here
     print(*next_steps(slug, port, folder, is_in_repository(here)), sep="\n")
 

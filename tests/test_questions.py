@@ -329,6 +329,21 @@ def test_in_a_repository_nothing_is_disturbed(tmp_path: Path) -> None:
     assert git("status", "--porcelain") == "?? shop/\n"
 
 
+def test_a_second_bake_leaves_a_repository_as_it_is(tmp_path: Path) -> None:
+    assert _bake(tmp_path, "project_slug=shop", "ci=none").returncode == 0
+    subprocess.run(["git", "init"], cwd=tmp_path / "shop", check=True, capture_output=True)
+    (tmp_path / "shop/data").mkdir()
+
+    def folders() -> set[str]:
+        return {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_dir()}
+
+    before = folders()
+    assert "shop/.git/refs/tags" in before, "a new repository has empty folders"
+
+    assert _bake(tmp_path, "project_slug=shop", "ci=none", "--overwrite-if-exists").returncode == 0
+    assert folders() == before
+
+
 def test_hooks_use_the_standard_library_without_network_clock_chance_or_other_programs() -> None:
     harmless = {"collections.abc", "difflib", "itertools", "json", "os", "re", "shlex", "sys", "typing", "unicodedata"}
     for hook in sorted((TEMPLATE / "hooks").glob("*.py")):
