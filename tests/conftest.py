@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -73,12 +74,17 @@ Bake = Callable[..., BakedProject]
 
 @pytest.fixture(scope="session", autouse=True)
 def own_user_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the defaults and replay files of whoever runs the tests out of them, and theirs untouched."""
+    """Keep the defaults and replay files of whoever runs the tests out of them, and theirs untouched.
+
+    cookiecutter leaves each hook it has rendered in the folder for temporary files; here that is one of pytest's.
+    """
     home = tmp_path_factory.mktemp("cookiecutter")
     config = home / "config.yaml"
     config.write_text(f'cookiecutters_dir: "{home.as_posix()}"\nreplay_dir: "{home.as_posix()}"\n')
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("COOKIECUTTER_CONFIG", str(config))
+        environment.setenv("TMPDIR", str(home))
+        environment.setattr(tempfile, "tempdir", str(home))
         yield
 
 
