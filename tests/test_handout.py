@@ -186,13 +186,15 @@ def test_what_could_not_be_measured_is_said_so(results: Path, tmp_path: Path) ->
 
 
 def test_a_claim_that_is_not_true_stops_the_build(results: Path, tmp_path: Path) -> None:
-    claims = [found[2].split() for found in PLACEHOLDER.finditer(SOURCE) if found[1] in {"less", "fewer"}]
-    assert len(claims) >= 5
+    claims = [found for found in PLACEHOLDER.finditer(SOURCE) if found[1] in {"less", "fewer", "times"}]
+    assert len(claims) >= 6
 
-    for key, rung, than in claims:
+    for found in claims:
+        key, *_ = found[2].split()
         facts = Facts(doctored(results, tmp_path, **{key: 5}))
-        with pytest.raises(HandoutError, match=rf"less {key} {rung} {than} \}}\}}: .* that is not less"):
-            facts.fill(f"It takes {{{{ less {key} {rung} {than} }}}}.")
+        broken = "more" if found[1] == "times" else "less"
+        with pytest.raises(HandoutError, match=rf"{re.escape(found[0])}: .* that is not {broken}"):
+            facts.fill(f"It takes {found[0]}.")
 
 
 def test_rows_of_the_contract_are_cited_by_their_words(shown: Page) -> None:

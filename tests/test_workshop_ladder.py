@@ -54,6 +54,19 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Grows:
+    """A value is more than so many times what it was on the rung before: what a rung costs is said, too."""
+
+    value: str
+    times: float
+
+    def check(self, before: Result, after: Result) -> None:
+        """Assert it of the results of two rungs."""
+        old, new = before[self.value], after[self.value]
+        assert new > self.times * old, f"{self.value}: {new} after {old} is {new / old:.2f}, not above {self.times}"
+
+
+@dataclass(frozen=True)
 class Green:
     """Rows of the contract fail, or cannot be asked, on the rung before, and pass on this one."""
 
@@ -79,7 +92,7 @@ class Becomes:
         assert after[self.value] == self.expected, f"{self.value} is {after[self.value]!r}, not {self.expected!r}"
 
 
-Assertion = Ratio | Green | Becomes
+Assertion = Ratio | Grows | Green | Becomes
 
 # Rung and sentence, and what must hold of the results of the rung before and of this one.
 CLAIMS: dict[tuple[int, str], tuple[Assertion, ...]] = {
@@ -95,6 +108,7 @@ CLAIMS: dict[tuple[int, str], tuple[Assertion, ...]] = {
         Ratio("bytes", 1),
         Ratio("compressed_bytes", 1),
     ),
+    (5, "The start is slower: the compiled standard library was part of that."): (Grows("start_ms", 1.5),),
     (6, "The image is safer: the service is not root, and cannot change its code."): (
         Green((1,)),
         Becomes("can_change_its_code", False),

@@ -196,6 +196,15 @@ class Facts:
         """Write the same of what is counted."""
         return self.do_less(key, rung, than).replace("less", "fewer", 1)
 
+    def do_times(self, key: str, rung: str, than: str) -> str:
+        """Write how many times that of another rung a number is; a claim, so it must be more."""
+        now, then = self.value(key, rung), self.value(key, than)
+        if now is None or then is None:
+            return f"several times ({UNKNOWN} on this machine)"
+        if now <= then:
+            raise HandoutError(f"{rung} has {now}, {than} has {then}: that is not more")
+        return f"{now / then:.1f} times"
+
     def do_rows(self, rung: str) -> str:
         """Write how many rows of the contract a rung passes, of those that apply to it."""
         return f"{self.rungs[rung]['rows_passed']}{SPACE}of{SPACE}{self.rungs[rung]['rows_applicable']}"
