@@ -65,7 +65,8 @@ used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime)
 """
 
-console = Console(highlight=False)
+# In a file or a pipe rich would take 80 columns for the width of the world, and break the tables.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 @dataclass(frozen=True)

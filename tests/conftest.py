@@ -189,10 +189,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the slow groups to CI and the live ones of the workshop to who asks for them."""
-    if not config.getoption("--slow"):
-        markers = {"workshop"} if os.environ.get("CI") else {"workshop", "slow"}
-        slow = [item for item in items if any(mark.name in markers for mark in item.iter_markers())]
+    """Leave the slow groups to CI and to who asks for them."""
+    if not (config.getoption("--slow") or os.environ.get("CI")):
+        slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
 

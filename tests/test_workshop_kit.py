@@ -202,7 +202,7 @@ def asked(card: dict[str, Any]) -> list[int]:
 
 
 @pytest.mark.container
-@pytest.mark.workshop
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS)
 def test_an_exercise_stays_red_until_the_cause_is_gone(attempt: Attempt, checked: Checked, tmp_path: Path) -> None:
     card = checked(attempt.lay_out(tmp_path / "attempt"))
@@ -212,7 +212,7 @@ def test_an_exercise_stays_red_until_the_cause_is_gone(attempt: Attempt, checked
 
 
 @pytest.mark.container
-@pytest.mark.parametrize("name", [ONE, *(pytest.param(name, marks=pytest.mark.workshop) for name in EXERCISES[1:])])
+@pytest.mark.parametrize("name", [ONE, *(pytest.param(name, marks=pytest.mark.slow) for name in EXERCISES[1:])])
 def test_a_solution_is_recognised(name: str, checked: Checked, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(WORKSHOP / "exercises" / name, tmp_path / "exercise"))
     shutil.copytree(WORKSHOP / "solutions" / name, folder, dirs_exist_ok=True)
@@ -235,7 +235,7 @@ SYMPTOMS = {
 
 
 @pytest.mark.container
-@pytest.mark.workshop
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_symptoms_are_what_the_task_says(name: str, bases: None, image_tag: str, tmp_path: Path) -> None:
     shutil.copytree(WORKSHOP / "exercises" / name, tmp_path / "workshop/exercises" / name)
@@ -518,7 +518,7 @@ def test_an_old_python_is_told_what_is_needed() -> None:
 
 
 @pytest.mark.container
-@pytest.mark.workshop
+@pytest.mark.slow
 def test_the_kit_works_without_a_network(
     image_tag: str, tmp_path: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:

