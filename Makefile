@@ -8,8 +8,8 @@ help:
 	@echo "make test   run the test suite (container tests need Docker)"
 	@echo "make lint   check style and types of the template's own code"
 	@echo "make bench  measure against two typical images (with wrk, throughput as well)"
-	@echo "make workshop  build, judge and measure the ladder of the workshop"
-	@echo "make handout  make the handout of the workshop, as a web page and as PDF"
+	@echo "make workshop  build, judge and measure the ladder of the workshop, and make its handout"
+	@echo "make handout  make the handout from what has been measured, as a web page and as PDF"
 	@echo "make audit  ask for known vulnerabilities in everything that is locked (needs the network)"
 	@echo "make kit    pack the workshop into one archive, for rooms without internet"
 	@echo "make dialogue  record the dialogue in the README anew"
@@ -44,6 +44,7 @@ bench-bake: setup
 
 workshop: setup
 	.venv/bin/python -m workshop.measure
+	.venv/bin/python -m workshop.handout
 
 handout: setup
 	.venv/bin/python -m workshop.handout
