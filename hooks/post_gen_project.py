@@ -7,7 +7,10 @@ import os
 from collections.abc import Iterator
 
 # Folders that hold nothing but conditional files, the innermost first.
-CONDITIONAL_FOLDERS = (".github/workflows", ".github")
+CONDITIONAL_FOLDERS = (
+    *(".github/workflows", ".github", "tests/kubernetes"),
+    *("kubernetes/base", "kubernetes/overlays/dev", "kubernetes/overlays/prod", "kubernetes/overlays", "kubernetes"),
+)
 
 
 def next_steps(slug: str, port: str, folder: str, in_repository: bool) -> Iterator[str]:

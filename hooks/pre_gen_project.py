@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 # Windows reserves these names for devices, whatever their case and extension.
 DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
-# Docker pulls no image named "scratch"; uv and Poetry refuse a project that is named like what it depends on.
-TAKEN_NAMES = {"scratch", "flask", "gunicorn"}
+# Docker pulls no image named "scratch"; uv and Poetry refuse a project that is named like what it depends on. Kubernetes
+# has a namespace "default" and keeps all that begin with "kube-" for itself.
+TAKEN_NAMES = {"scratch", "flask", "gunicorn", "default"}
 # cookiecutter evaluates these in answers from the command line, and again whenever a project is updated.
 TEMPLATE_SYNTAX = re.compile("[{](?=[%#{])")
 # Options of cookiecutter's command line whose value is the next word.
@@ -48,7 +49,8 @@ def text(value: str) -> str:
 def is_slug(value: str) -> bool:
     """Accept what is at once a Docker image name, a DNS-1035 label (so a DNS-1123 one) and a file name on Windows."""
     shape = re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", value)
-    return shape is not None and len(value) <= 63 and value not in DEVICE_NAMES | TAKEN_NAMES
+    taken = value in DEVICE_NAMES | TAKEN_NAMES or value.startswith("kube-")
+    return shape is not None and len(value) <= 63 and not taken
 
 
 def slug(value: str) -> str:
@@ -93,7 +95,7 @@ RULES = {
     "project_name": ANY_TEXT,
     "project_slug": Rule(
         "a-z, 0-9 and single hyphens, a letter first, at most 63 characters; "
-        "no device name of Windows, not scratch, flask or gunicorn",
+        "no device name of Windows, not scratch, flask, gunicorn, default or kube-*",
         is_slug,
         slug,
     ),
@@ -103,6 +105,7 @@ RULES = {
     "port": Rule("a whole number from 1024 to 65535", is_port, lambda _: "5000"),
     "image": one_of("slim", "distroless"),
     "ci": one_of("github", "gitlab", "none"),
+    "deploy": one_of("compose", "kubernetes"),
 }
 
 

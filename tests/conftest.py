@@ -162,6 +162,18 @@ def project(tmp_path_factory: pytest.TempPathFactory, service_environment: Path)
     return BakedProject(Path(path), service_environment)
 
 
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the kubectl of the tooling, and have it found by programs too, without the rest of the tooling."""
+    found = shutil.which("kubectl", path=str(TOOLS))
+    assert found, "the lock of the tooling has it for every system"
+    folder = tmp_path / "kubectl"
+    folder.mkdir()
+    (folder / Path(found).name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return found
+
+
 @pytest.fixture(scope="session")
 def engine(pytestconfig: pytest.Config) -> None:
     """Skip, or in CI fail, a test that needs Docker where there is none."""

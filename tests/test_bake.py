@@ -44,6 +44,13 @@ FILES_OF_ALL = {
 FILES_BY_ANSWER = {
     ("ci", "github"): {".github/dependabot.yml", ".github/workflows/ci.yaml"},
     ("ci", "gitlab"): {".gitlab-ci.yml"},
+    ("deploy", "kubernetes"): {
+        *(f"kubernetes/base/{name}.yaml" for name in ("deployment", "horizontalpodautoscaler", "kustomization")),
+        *(f"kubernetes/base/{name}.yaml" for name in ("namespace", "networkpolicy", "poddisruptionbudget")),
+        *(f"kubernetes/base/{name}.yaml" for name in ("service", "serviceaccount")),
+        *(f"kubernetes/overlays/{name}/kustomization.yaml" for name in ("dev", "prod")),
+        *(f"tests/kubernetes/{name}.py" for name in ("conftest", "references", "restricted", "test_manifests")),
+    },
 }
 # Lines that carry a name, a port or a version; everything else is the same bytes in template and project.
 FILES_WITH_ANSWERS = {

@@ -51,7 +51,7 @@ def _digest(project: BakedProject, pattern: str) -> str:
 PARSERS: dict[str, Callable[[str], object]] = {
     ".toml": tomllib.loads,
     ".json": json.loads,
-    ".yaml": yaml.safe_load,
+    ".yaml": lambda text: list(yaml.safe_load_all(text)),
     ".yml": yaml.safe_load,
 }
 

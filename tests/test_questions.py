@@ -67,6 +67,8 @@ def test_the_slug_follows_the_name(bake: Bake) -> None:
         ("project_slug", "scratch", "service-scratch"),
         ("project_slug", "flask", "service-flask"),
         ("project_slug", "gunicorn", "service-gunicorn"),
+        ("project_slug", "default", "service-default"),
+        ("project_slug", "kube-system", "service-kube-system"),
         ("project_slug", "x" * 64, "x" * 63),
         ("project_slug", "dienst-\u00e9", "dienst-e"),
         ("project_slug", "\u4e16", "service"),

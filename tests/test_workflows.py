@@ -28,6 +28,7 @@ FORGE_ONLY = {
     'echo "$TOKEN" | docker login': "the password is the job's token",
     'echo "$CI_REGISTRY_PASSWORD" | docker login': "the password is the job's token",
     "apk add ": "the job runs in Docker's image, which is Alpine's",
+    "apt-get ": "the job runs in Python's image, which is Debian's",
     "dockerd-entrypoint.sh ": "the engine is part of the image the job runs in",
     "timeout 60 sh -c ": "waits for the engine of the job",
     'docker run --rm --volume "$PWD:/scan"': "Trivy and what it knows of vulnerabilities come from a registry",
@@ -104,8 +105,8 @@ def forge(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def service(bake: Bake, forge: str) -> BakedProject:
-    """Return a service with the workflow of the forge, on a Python whose base image is there."""
-    return bake(ci=forge, python_version=PYTHONS[0])
+    """Return a service with the workflow of the forge and all its jobs, on a Python whose base image is there."""
+    return bake(ci=forge, deploy="kubernetes", python_version=PYTHONS[0])
 
 
 @pytest.fixture(scope="session")
@@ -121,11 +122,11 @@ def actionlint(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFac
 
 
 def test_actionlint_has_no_findings(bake: Bake, actionlint: str) -> None:
-    assert "Checking 1 workflow file(s)..." in bake().run(actionlint, WORKFLOW).stdout
+    assert "Checking 1 workflow file(s)..." in bake(deploy="kubernetes").run(actionlint, WORKFLOW).stdout
 
 
 def test_zizmor_has_no_findings(bake: Bake) -> None:
-    report = bake().run(str(TOOLS / "zizmor"), "--offline", "--pedantic", ".").stdout
+    report = bake(deploy="kubernetes").run(str(TOOLS / "zizmor"), "--offline", "--pedantic", ".").stdout
 
     assert "No findings to report" in report
     for name in (WORKFLOW, DEPENDABOT):
@@ -138,7 +139,7 @@ def test_zizmor_has_no_findings(bake: Bake) -> None:
     ids=lambda value: value,
 )
 def test_the_schema_accepts_it(bake: Bake, schema: str, name: str) -> None:
-    project = bake(ci="gitlab" if name == PIPELINE else "github")
+    project = bake(ci="gitlab" if name == PIPELINE else "github", deploy="kubernetes")
 
     project.run(str(TOOLS / "check-jsonschema"), "--builtin-schema", f"vendor.{schema}", name)
 
@@ -221,7 +222,7 @@ def test_jobs_have_a_timeout_and_no_more_rights_than_they_need(bake: Bake) -> No
 
 
 def test_jobs_of_the_pipeline_have_a_timeout_and_only_those_of_a_tag_release(bake: Bake) -> None:
-    jobs = _jobs(bake(ci="gitlab"), "gitlab")
+    jobs = _jobs(bake(ci="gitlab", deploy="kubernetes"), "gitlab")
 
     assert [name for name, job in jobs.items() if not re.fullmatch(r"\d+ minutes", job.get("timeout", ""))] == []
     releasing = {name for name, job in jobs.items() if job["stage"] == "release"}
@@ -254,12 +255,12 @@ def test_commands_are_those_of_the_readme_or_run_here(service: BakedProject, for
 
     assert commands >= RUN_BY_README_TEST
     assert set(readme) >= RUN_BY_README_TEST
-    for checked in ("ruff check", "ruff format --check", "mypy", "pytest tests/unit"):
+    for checked in ("ruff check", "ruff format --check", "mypy", "pytest tests/unit", "pytest tests/kubernetes"):
         assert f".venv/bin/{checked}" in commands.intersection(readme)
 
 
 def test_what_only_a_forge_can_run_is_still_there(bake: Bake) -> None:
-    commands = [command for forge in FILES for command in _commands(bake(forge, ci=forge), forge)]
+    commands = [command for forge in FILES for command in _commands(bake(forge, ci=forge, deploy="kubernetes"), forge)]
 
     assert [start for start in FORGE_ONLY if not any(command.startswith(start) for command in commands)] == []
 
@@ -288,6 +289,7 @@ def _run(service: BakedProject, forge: str, tmp_path: Path, *, with_docker: bool
     return done
 
 
+@pytest.mark.usefixtures("kubectl")
 def test_commands_that_need_no_forge_run(service: BakedProject, forge: str, tmp_path: Path) -> None:
     done = _run(service, forge, tmp_path, with_docker=False)
 
