@@ -1,6 +1,7 @@
 """What is pinned in this repository and where, and what its publishers say of it: for refresh.py and freshness.py."""
 
 import functools
+import http.client
 import json
 import os
 import re
@@ -43,7 +44,8 @@ ACTION = re.compile(
 )
 IMAGE = re.compile(r"(?P<name>[a-z0-9][\w./-]*):(?P<tag>[\w.-]+)@(?P<digest>sha256:[0-9a-f]{64})")
 LOCKED = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^\s;]+).*\n(?:[ #].*\n)*", re.MULTILINE)
-REQUIRED = re.compile(r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]*)==(?P<version>\d[\w.+-]*)")
+# In a string of a program, a line may begin after the two characters of \n.
+REQUIRED = re.compile(r"(?:(?<![\w.\\-])|(?<=\\n))(?P<name>[A-Za-z][\w.-]*)==(?P<version>\d[\w.+-]*)")
 CHOICES = re.compile(r'(?<="python_version": one_of\()[^)]*')
 DEBIAN = re.compile(r"(?<=^FROM python:\{\{ cookiecutter.python_version }}-slim-)[a-z]+", re.MULTILINE)
 TAG = re.compile(r"(?P<before>\D*)(?P<version>\d+(?:\.\d+)+)(?P<after>.*)")
@@ -76,9 +78,10 @@ class Pin(NamedTuple):
 
 
 class Release(NamedTuple):
-    """What a publisher says of one version: when it came out, its tag, its digest if that is known already."""
+    """What a publisher says of one version: when its first and its last file came out, its tag, its digest if known."""
 
     published: datetime
+    complete: datetime
     tag: str = ""
     digest: str = ""
 
@@ -249,7 +252,7 @@ class Publishers:
                 raise UnknownError(f"{host} does not know {urlsplit(url).path}") from error
             hint = "; set GITHUB_TOKEN" if host == "api.github.com" and not token else ""
             raise UnreachableError(f"{host} answers {error.code} {error.reason}{hint}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise UnreachableError(f"{host} cannot be reached: {getattr(error, 'reason', error)}") from error
 
     def releases(self, pin: Pin) -> dict[Version, Release]:
@@ -272,8 +275,8 @@ class Publishers:
             except ValueError:  # an installer or an egg of old
                 continue
             uploaded = datetime.fromisoformat(file["upload-time"])
-            if version not in found or uploaded < found[version].published:
-                found[version] = Release(uploaded)
+            known = found.get(version, Release(uploaded, uploaded))
+            found[version] = Release(min(known.published, uploaded), max(known.complete, uploaded))
         return _final(found)
 
     def npm(self, pin: Pin) -> dict[Version, Release]:
@@ -282,7 +285,8 @@ class Publishers:
         found = {}
         for name, time in times.items():
             try:
-                found[Version(name)] = Release(datetime.fromisoformat(time))
+                published = datetime.fromisoformat(time)
+                found[Version(name)] = Release(published, published)
             except InvalidVersion:  # "created" and "modified", and the pre-releases that only npm can read
                 continue
         return _final(found)
@@ -290,13 +294,13 @@ class Publishers:
     def actions(self, pin: Pin) -> dict[Version, Release]:
         """Return the releases of an action, or of other software on GitHub, whose tags look like the one pinned."""
         listed = self.ask(f"https://api.github.com/repos/{pin.name}/releases?per_page=100")
-        return {
-            version: Release(datetime.fromisoformat(row["published_at"]), row["tag_name"])
-            for row in listed
-            if not row["draft"] and not row["prerelease"]
-            for version in [version_of(row["tag_name"])]
-            if version and re.fullmatch(r"v\d+\.\d+\.\d+", row["tag_name"])
-        }
+        found = {}
+        for row in listed:
+            final = not row["draft"] and not row["prerelease"]
+            if final and re.fullmatch(r"v\d+\.\d+\.\d+", row["tag_name"]):
+                published = datetime.fromisoformat(row["published_at"])
+                found[Version(row["tag_name"])] = Release(published, published, row["tag_name"])
+        return found
 
     def images(self, pin: Pin) -> dict[Version, Release]:
         """Return the tags of an image that differ from the one pinned in their version only.
@@ -324,7 +328,7 @@ class Publishers:
                 alike = other and (other["before"], other["after"]) == (shape["before"], shape["after"])
                 if other and alike and other["version"].count(".") == shape["version"].count("."):
                     pushed = datetime.fromisoformat(row["tag_last_pushed"])
-                    found[Version(other["version"])] = Release(pushed, row["name"], row["digest"])
+                    found[Version(other["version"])] = Release(pushed, pushed, row["name"], row["digest"])
             next_page = page.get("next")
             if not next_page:
                 break

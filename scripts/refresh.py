@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -170,34 +171,24 @@ def locks(asking: Asking) -> list[Change]:
 
 
 def relock(lock: Path, asking: Asking) -> str:
-    """Return what uv makes of a lock, without what is younger than the cooldown, but no version going back.
+    """Return what uv makes of a lock, without what is younger than the cooldown.
 
-    Raises UnreachableError with what uv says.
+    A younger version that is locked already may stay, so nothing goes back. Raises UnreachableError with what uv says.
     """
+    latest = midnight(asking.today - COOLDOWN)
     old = lock.read_text(encoding="utf-8")
     command = old.splitlines()[1].strip("# ")
-    fresh = run_uv(command, lock, asking, "--upgrade")
-    young = older(locked(old), locked(fresh))
-    if young:
-        lock.write_text(old, encoding="utf-8")
-        # Without --upgrade uv keeps to the versions in the file, as far as it may see them.
-        options = [f"--upgrade-package={name}" for name in locked(old) if name not in young]
-        options += [f"--exclude-newer-package={name}={midnight(asking.today + timedelta(1)):%FT%TZ}" for name in young]
-        fresh = run_uv(command, lock, asking, *options)
-    return fresh
-
-
-def run_uv(command: str, lock: Path, asking: Asking, *options: str) -> str:
-    """Run the command that makes a lock; return the lock. Raises UnreachableError with what uv says."""
-    words = [str(Path(sys.executable).parent / "uv"), *shlex.split(command)[1:], *options]
-    words += ["--no-emit-index-url", "--custom-compile-command", command]
-    words += ["--exclude-newer", f"{midnight(asking.today - COOLDOWN):%FT%TZ}"]
+    words = [str(Path(sys.executable).parent / "uv"), *shlex.split(command)[1:], "--upgrade", "--no-emit-index-url"]
+    words += ["--custom-compile-command", command, "--exclude-newer", f"{latest:%FT%TZ}"]
+    pinned = [Pin("package", found["name"], found["version"]) for found in LOCKED.finditer(old)]
+    with ThreadPoolExecutor(8) as threads:
+        releases = list(threads.map(asking.publishers.releases, pinned))
+    for pin, known in zip(pinned, releases, strict=True):
+        release = known.get(Version(pin.version))
+        if release and release.published >= latest:
+            words.append(f"--exclude-newer-package={pin.name}={release.complete + timedelta(seconds=1):%FT%TZ}")
     environment = {**os.environ, "UV_DEFAULT_INDEX": asking.publishers.url(asking.publishers.index)}
     done = subprocess.run(words, cwd=lock.parent, env=environment, capture_output=True, text=True, check=False)
-    if "is missing an upload date" in done.stderr:
-        raise UnreachableError(
-            "the package index does not tell when a package was uploaded, so what is young is not known"
-        )
     if done.returncode:
         said = done.stderr[done.stderr.find("error: ") :]
         raise UnreachableError(f"uv: {' '.join(said.removeprefix('error: ').split())[:300]}")
@@ -332,7 +323,7 @@ def plan(tree: Tree, publishers: Publishers, today: date) -> Plan:
         branch = tree.branch()
         try:
             found = part(Asking(branch, publishers, today, problems))
-        except UnreachableError as problem:
+        except (UnreachableError, UnknownError) as problem:
             problems.append(f"{name}: {problem}")
         else:
             tree, changes = branch, changes + found
