@@ -106,13 +106,14 @@ def main() -> int:
     options = parser(__doc__)
     options.add_argument("--max-age", type=int, metavar="DAYS", help="fail if a pin has been behind for longer")
     chosen = options.parse_args()
-    rows, problems = ages(Tree(chosen.root), Publishers(chosen.through), chosen.today)
+    output = console()
+    with output.status("Asking the publishers, uv and npm …"):
+        rows, problems = ages(Tree(chosen.root), Publishers(chosen.through), chosen.today)
 
     table = Table("", "Pin", "Version", "Age, days", "Newer", "Behind, days")
     for row in rows:
         numbers = ["?" if number is None else str(number) for number in (row.age, row.behind)]
         table.add_row(row.kind, row.name, row.version, numbers[0], row.newer, numbers[1])
-    output = console()
     output.print(table)
     for problem in problems:
         output.print(f"Not known: {problem}", soft_wrap=True)

@@ -9,6 +9,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -103,10 +104,12 @@ class Tree:
 
     @functools.cached_property
     def paths(self) -> list[str]:
-        """Return the path of every file that Git does not ignore."""
+        """Return the path of every file that Git does not ignore. Ends the program where there is no repository."""
         command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-        listed = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True).stdout
-        return [path for path in sorted(filter(None, listed.split("\0"))) if (self.root / path).is_file()]
+        listed = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
+        if listed.returncode:
+            raise SystemExit(f"{self.root} has to be a clone made by Git: {listed.stderr.strip()}")
+        return [path for path in sorted(filter(None, listed.stdout.split("\0"))) if (self.root / path).is_file()]
 
     def text(self, path: str) -> str:
         """Return what the file holds, with its changes; nothing if it is not text."""
@@ -215,6 +218,15 @@ def version_of(tag: str) -> Version | None:
     return Version(found["version"]) if found else None
 
 
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turn the errors of an answer that has another form than it used to have into one that says so."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnknownError(f"what was answered is not understood: {error!r}") from error
+
+
 class Publishers:
     """Those who publish what is pinned. Each answer is asked for once.
 
@@ -255,6 +267,7 @@ class Publishers:
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise UnreachableError(f"{host} cannot be reached: {getattr(error, 'reason', error)}") from error
 
+    @_understood()
     def releases(self, pin: Pin) -> dict[Version, Release]:
         """Return the final releases of what is pinned. Raises UnreachableError or UnknownError."""
         by_kind = {"package": self.packages, "npm": self.npm, "action": self.actions, "image": self.images}
@@ -334,6 +347,7 @@ class Publishers:
                 break
         return found
 
+    @_understood()
     def digest(self, pin: Pin, release: Release) -> str:
         """Return the commit or the digest that the tag of a release names. Raises UnreachableError or UnknownError."""
         if pin.kind == "action":
@@ -348,6 +362,7 @@ class Publishers:
         digest: str = self.ask(manifest, kinds, method="HEAD", bearer=token)["Docker-Content-Digest"]
         return digest
 
+    @_understood()
     def cycles(self, product: str, name: str, today: date) -> list[Cycle]:
         """Return the maintained lines of versions of a product; `name` is the field that names them."""
         rows = self.ask(f"https://endoflife.date/api/v1/products/{product}/")["result"]["releases"]

@@ -357,9 +357,10 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def main() -> int:
     """Refresh; return 1 if something could not be."""
     options = parser(__doc__).parse_args()
-    tree, changes, problems = plan(Tree(options.root), Publishers(options.through), options.today)
-    tree.write()
     output = console()
+    with output.status("Asking the publishers, uv and npm …"):
+        tree, changes, problems = plan(Tree(options.root), Publishers(options.through), options.today)
+    tree.write()
     if changes:
         table = Table("", "Pin", "Old", "New")
         for change in changes:
