@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit workshop handout kit
+.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit workshop handout kit refresh freshness
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
@@ -12,6 +12,8 @@ help:
 	@echo "make handout  make the handout from what has been measured, as a web page and as PDF"
 	@echo "make audit  ask for known vulnerabilities in everything that is locked (needs the network)"
 	@echo "make kit    pack the workshop into one archive, for rooms without internet"
+	@echo "make refresh  bring everything that is pinned up to date (needs the network)"
+	@echo "make freshness  list how old every pin is (needs the network)"
 	@echo "make dialogue  record the dialogue in the README anew"
 
 setup: .venv/installed
@@ -54,6 +56,12 @@ dialogue: setup
 
 kit: setup
 	.venv/bin/python -m workshop.kit pack
+
+refresh: setup
+	.venv/bin/python -m scripts.refresh
+
+freshness: setup
+	.venv/bin/python -m scripts.freshness
 
 # --strict, because without it a package that could not be looked up counts as clean.
 audit: setup

