@@ -1,14 +1,15 @@
 """Replace every replica of the service under constant load, and count what is lost: `make rollout`.
 
-Three replicas, each brought up by the compose.yaml of the service, stand behind HAProxy (proxy/haproxy.cfg), which asks
-their /readyz. All the while requests come at a constant rate, whatever becomes of them. Each takes a tenth of a second, so
-that every replica always has some in flight.
+Three replicas, each brought up by the compose.yaml of the service, stand behind HAProxy (proxy/haproxy.cfg), which
+asks their /readyz. All the while requests come at a constant rate, whatever becomes of them. Each takes a tenth of a
+second, so that every replica always has some in flight.
 
     update     each replica in turn is replaced by another image, built from edited code
     roll back  each is replaced by the first image again, and one is killed outright before
     alone      a single container without a proxy is replaced, for comparison
 
-Latency is counted from the moment at which a request was due, so none is hidden behind a slow one. Needs a Docker Engine.
+Latency is counted from the moment at which a request was due, so none is hidden behind a slow one. Needs a Docker
+Engine.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import json
 import math
 import os
 import platform
+import sys
 import tempfile
 import threading
 import time
@@ -282,12 +284,10 @@ def cluster(
     (project / ".env").write_text(f"DRAIN_DELAY={drain_delay}\n")
     run("docker", "build", "--quiet", "--label", LABEL, "--tag", proxy_image(), str(HERE / "proxy"))
     run("docker", "network", "create", "--label", LABEL, name)
-    variables = {"HOST_PORT": "0", "NETWORK": name, "LABEL": LABEL}
+    shared = {"HOST_PORT": "0", "NETWORK": name, "LABEL": LABEL}
+    more = (str(HERE / "proxy/replica.yaml"),)
     services = {
-        replica: Service(
-            project, f"{name}-{replica}", (str(HERE / "proxy/replica.yaml"),), variables | {"REPLICA": replica}
-        )
-        for replica in REPLICAS
+        replica: Service(project, f"{name}-{replica}", more, {**shared, "REPLICA": replica}) for replica in REPLICAS
     }
     proxy = ""
     options = ["--env", f"CHECK={check}", "--env", f"RETRIES={retries}", "--read-only", "--cap-drop", "ALL"]
@@ -310,28 +310,29 @@ def cluster(
 # ---- what is measured ----
 
 
-def phase(
-    title: str,
-    replicas: Cluster,
-    load: Load,
-    image: str,
-    killed: str = "",
-    requests: int = 0,
-    only: Sequence[str] = REPLICAS,
-) -> Phase:
-    """Replace replicas in turn, one of them killed before, and go on until there have been that many requests."""
-    first, retried = len(load.samples), replicas.retried()
-    events = []
-    time.sleep(CALM)
-    for replica in only:
-        if replica == killed:
-            events.append(replicas.kill(replica, load))
-            time.sleep(CALM)
-        events.append(replicas.replace(replica, image, load))
+@dataclass(frozen=True)
+class Run:
+    """The load on a cluster, and what is done to the cluster meanwhile."""
+
+    replicas: Cluster
+    load: Load
+
+    def phase(
+        self, title: str, image: str, killed: str = "", only: Sequence[str] = REPLICAS, requests: int = 0
+    ) -> Phase:
+        """Replace replicas in turn, one of them killed before, and go on until there have been that many requests."""
+        first, retried = len(self.load.samples), self.replicas.retried()
+        events = []
         time.sleep(CALM)
-    while len(load.samples) - first < requests:
-        time.sleep(0.1)
-    return Phase(title, events, load.samples[first:], replicas.retried() - retried)
+        for replica in only:
+            if replica == killed:
+                events.append(self.replicas.kill(replica, self.load))
+                time.sleep(CALM)
+            events.append(self.replicas.replace(replica, image, self.load))
+            time.sleep(CALM)
+        while len(self.load.samples) - first < requests:
+            time.sleep(0.1)
+        return Phase(title, events, self.load.samples[first:], self.replicas.retried() - retried)
 
 
 def alone(project: Path, images: dict[str, str]) -> list[Sample]:
@@ -361,14 +362,18 @@ def measure(folder: Path, python_version: str, requests: int = REQUESTS) -> tupl
     """Build below a folder and measure; return update and roll back, and the requests to the container alone."""
     with console.status("Building the images …"):
         project, images = build(folder, python_version)
-    with console.status("Starting three replicas and the proxy …") as status, cluster(project, images[OLD]) as replicas:
-        with Load(replicas.port) as load:
-            status.update("Replacing every replica …")
-            update = phase("update", replicas, load, images[NEW], requests=requests)
-            status.update("Back to the first image; one replica is killed …")
-            back = phase("roll back", replicas, load, images[OLD], killed=REPLICAS[1], requests=requests)
+    with (
+        console.status("Replacing replicas under load …"),
+        cluster(project, images[OLD]) as replicas,
+        Load(replicas.port) as load,
+    ):
+        measured = Run(replicas, load)
+        phases = [
+            measured.phase("update", images[NEW], requests=requests),
+            measured.phase("roll back", images[OLD], killed=REPLICAS[1], requests=requests),
+        ]
     with console.status("Replacing a container without a proxy …"):
-        return [update, back], alone(project, images)
+        return phases, alone(project, images)
 
 
 # ---- results ----

@@ -18,19 +18,20 @@ def draw(results: dict[str, Any]) -> str:
     """Return the plot of a run's results as SVG."""
     events = [event for phase in results["phases"] for event in phase["events"]]
     on, of = results["machine"], results["versions"]
-    counted = " · ".join(
-        f"{phase['title']}: {sum(kind['requests'] for kind in phase['kinds'].values())} requests,"
-        f" {sum(kind['failed'] for kind in phase['kinds'].values())} failed"
-        for phase in results["phases"]
-    )
+    counted = " · ".join(summary(phase) for phase in results["phases"])
     footer = [
-        f"Measured {results['date']} on {on['cpus']} CPUs, {on['system']}, Docker {of['docker']}, HAProxy {of['haproxy']},"
-        f" Python {of['python']}; /readyz says 503 for {results['drain_delay']} s before a replica stops",
+        f"Measured {results['date']} on {on['cpus']} CPUs, {on['system']}, Docker {of['docker']},"
+        f" HAProxy {of['haproxy']}, Python {of['python']}. /readyz says 503 for {results['drain_delay']} s before the end.",
     ]
-    body = [*plot(results["bins"], events)]
     height = EVENTS + ANSWERS + GAP + LATENCY + GAP
     title = "Three replicas replaced under load, and once more with one killed"
-    return frame(title, counted, height, iter(body), footer)
+    return frame(title, counted, height, plot(results["bins"], events), footer)
+
+
+def summary(phase: dict[str, Any]) -> str:
+    """Return how many requests of a phase there were and how many failed."""
+    counts = {name: sum(kind[name] for kind in phase["kinds"].values()) for name in ("requests", "failed")}
+    return f"{phase['title']}: {counts['requests']} requests, {counts['failed']} failed"
 
 
 def plot(bins: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -61,7 +62,7 @@ def answers(bins: Sequence[dict[str, Any]], second: float, top: float, bottom: f
     """Return a column for each half second: what the old image answered, what the new one did, what failed."""
     most = max(sum(each["answered"].values()) + each["failed"] for each in bins)
     scale = (bottom - top - 8) / most
-    yield from panel("answers", "in 0.5 s", top, bottom, [(0, "0"), (most, f"{most}")], scale)
+    yield from panel("answers in 0.5 s", [(0, "0"), (most, f"{most}")], bottom, scale)
     for number, each in enumerate(bins):
         y = bottom
         for name, count in (*each["answered"].items(), ("failed", each["failed"])):
@@ -78,7 +79,7 @@ def latencies(bins: Sequence[dict[str, Any]], second: float, top: float, bottom:
     step = next(step for step in (50, 100, 200, 500, 1000, 2000, 5000) if highest <= 5 * step)
     scale = (bottom - top) / highest
     ticks = [(value, f"{value} ms") for value in range(0, int(highest) + 1, step)]
-    yield from panel("latency", "", top, bottom, ticks, scale)
+    yield from panel("latency", ticks, bottom, scale)
     for name, colour, width in (("p99", "#e69f00", 1.5), ("p50", "#1a1a1a", 2)):
         points = " ".join(
             f"{LEFT + (number + 0.5) * BIN * second:.1f},{bottom - each[name] * scale:.1f}"
@@ -87,12 +88,9 @@ def latencies(bins: Sequence[dict[str, Any]], second: float, top: float, bottom:
         yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
 
 
-def panel(
-    title: str, unit: str, top: float, bottom: float, ticks: Sequence[tuple[float, str]], scale: float
-) -> Iterator[str]:
+def panel(title: str, ticks: Sequence[tuple[float, str]], bottom: float, scale: float) -> Iterator[str]:
     """Return the title and the horizontal lines of a panel."""
-    yield text(MARGIN, top + 4, title, "strong")
-    yield text(MARGIN, top + 20, unit, "note")
+    yield text(MARGIN, bottom - ticks[-1][0] * scale - 12, title, "strong")
     for value, label in ticks:
         y = bottom - value * scale
         yield f'<line x1="{LEFT}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{LINE if value else SOFT}"/>'
