@@ -35,6 +35,7 @@ import resvg_py
 
 from benchmarks import bench, timeline
 from benchmarks.bench import LABEL, console, run
+from benchmarks.timeline import BIN
 
 HERE = Path(__file__).parent
 REPLICAS = ("replica-1", "replica-2", "replica-3")
@@ -44,12 +45,12 @@ DRAIN_DELAY = 3
 REQUESTS = 10_000
 # Seconds without any event, before, between and after the replacements.
 CALM = 2.0
-BIN = 0.5
+
 
 TITLES = {
-    "update": "every replica replaced",
-    "roll back": "replaced again, one of them killed",
-    "alone": "a single container replaced, no proxy",
+    "update": "every replica, by a new image",
+    "roll back": "every replica, back again; one was killed",
+    "alone": "a single container without a proxy",
 }
 
 PAGE = """
@@ -96,16 +97,16 @@ class Sample:
 class Load:
     """Clients that send requests at a constant rate to a port of this machine, until the end of the `with` block."""
 
-    def __init__(self, port: int) -> None:
-        """Get the clients ready."""
+    def __init__(self, port: int, share: float = 1) -> None:
+        """Get the clients ready; with a share below 1, that part of them."""
         self.port = port
         self.samples: list[Sample] = []
         self.began = time.monotonic()
         self._ended = threading.Event()
         self._clients = [
-            threading.Thread(target=self._send, args=(kind, number / kind.rate))
+            threading.Thread(target=self._send, args=(kind, number / kind.rate / share))
             for kind in KINDS
-            for number in range(round(kind.rate * PERIOD))
+            for number in range(round(kind.rate * PERIOD * share))
         ]
 
     def __enter__(self) -> Self:
@@ -336,14 +337,14 @@ class Run:
 
 
 def alone(project: Path, images: dict[str, str]) -> list[Sample]:
-    """Replace the only container of the service, under load that comes to its own port; return the requests."""
+    """Replace the only container of the service, under its share of the load, without a proxy; return the requests."""
     service = Service(project, f"rollout-{os.getpid()}-alone", (), {"HOST_PORT": "0"})
     (project / ".env").write_text("")
     try:
         service.up(images[OLD])
         port = int(service.compose("port", "web", "5000", IMAGE=images[OLD]).rsplit(":", 1)[1])
         service.variables["HOST_PORT"] = str(port)
-        with Load(port) as load:
+        with Load(port, share=1 / len(REPLICAS)) as load:
             time.sleep(CALM)
             service.up(images[NEW])
             time.sleep(CALM)
@@ -358,22 +359,14 @@ def gap(samples: Sequence[Sample]) -> float:
     return max(after - before for before, after in pairwise(answered))
 
 
-def measure(folder: Path, python_version: str, requests: int = REQUESTS) -> tuple[list[Phase], list[Sample]]:
-    """Build below a folder and measure; return update and roll back, and the requests to the container alone."""
-    with console.status("Building the images …"):
-        project, images = build(folder, python_version)
-    with (
-        console.status("Replacing replicas under load …"),
-        cluster(project, images[OLD]) as replicas,
-        Load(replicas.port) as load,
-    ):
+def measure(project: Path, images: dict[str, str]) -> tuple[Phase, Phase]:
+    """Replace every replica by the new image, and again by the old one after one was killed; return both phases."""
+    with cluster(project, images[OLD]) as replicas, Load(replicas.port) as load:
         measured = Run(replicas, load)
-        phases = [
-            measured.phase("update", images[NEW], requests=requests),
-            measured.phase("roll back", images[OLD], killed=REPLICAS[1], requests=requests),
-        ]
-    with console.status("Replacing a container without a proxy …"):
-        return phases, alone(project, images)
+        return (
+            measured.phase("update", images[NEW], requests=REQUESTS),
+            measured.phase("roll back", images[OLD], killed=REPLICAS[1], requests=REQUESTS),
+        )
 
 
 # ---- results ----
@@ -426,6 +419,7 @@ def results(phases: Sequence[Phase], single: Sequence[Sample], python_version: s
             "haproxy": proxy_version(),
             "python": python_version,
         },
+        "rate": sum(kind.rate for kind in KINDS),
         "drain_delay": DRAIN_DELAY,
         "phases": [
             {
@@ -449,17 +443,14 @@ def proxy_version() -> str:
 
 def table(results: dict[str, Any]) -> str:
     """Return the numbers of a run as a table in Markdown."""
-    header = ("Under load", *(kind.title for kind in KINDS), "median", "99 of 100 within")
+    header = ("Replaced under load", "Failed", "Sent again by the proxy", "Median", "99 of 100 within")
     rows = []
-    for title, part in ((titled(phase), phase) for phase in [*results["phases"], results["alone"]]):
-        counts = [f"{kind['failed']} of {kind['requests']} failed" for kind in part["kinds"].values()]
-        rows.append([title, *counts, f"{part['p50']:.0f} ms", f"{part['p99']:.0f} ms"])
+    for part in (*results["phases"], results["alone"]):
+        requests, failed = (sum(kind[count] for kind in part["kinds"].values()) for count in ("requests", "failed"))
+        gap = f", none answered for {part['gap']:.1f} s" if "gap" in part else ""
+        counts = (f"{failed} of {requests}{gap}", str(part.get("retried", "")))
+        rows.append((TITLES[part["title"]], *counts, f"{part['p50']:.0f} ms", f"{part['p99']:.0f} ms"))
     return bench.markdown(header, rows)
-
-
-def titled(part: dict[str, Any]) -> str:
-    """Return in words what was done."""
-    return TITLES[part["title"]]
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
@@ -480,12 +471,17 @@ def main() -> int:
     python_version = os.environ.get("PYTHONS", "3.14").split()[0]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            phases, single = measure(Path(folder), python_version)
+            with console.status("Building two images …"):
+                built = build(Path(folder), python_version)
+            with console.status("Replacing replicas under load …"):
+                phases = measure(*built)
+            with console.status("Replacing a container without a proxy …"):
+                single = alone(*built)
         measured = results(phases, single, python_version)
     finally:
         bench.remove_leftovers()
     write(measured, output)
-    console.print(table(measured))
+    print(table(measured), end="")
     console.print(f"Written: rollout.json, rollout.svg, rollout.png in {output}")
     return int(bool(phases[0].failed))
 
