@@ -1,13 +1,14 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit workshop handout kit refresh freshness
+.PHONY: help setup demo test lint bench bench-start bench-bake rollout dialogue audit workshop handout kit refresh freshness
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
 	@echo "make test   run the test suite (container tests need Docker)"
 	@echo "make lint   check style and types of the template's own code"
 	@echo "make bench  measure against two typical images (with wrk, throughput as well)"
+	@echo "make rollout  replace replicas behind a proxy under load, and count what is lost"
 	@echo "make workshop  build, judge and measure the ladder of the workshop, and make its handout"
 	@echo "make handout  make the handout from what has been measured, as a web page and as PDF"
 	@echo "make audit  ask for known vulnerabilities in everything that is locked (needs the network)"
@@ -43,6 +44,9 @@ bench-start: setup
 
 bench-bake: setup
 	.venv/bin/python benchmarks/bake.py
+
+rollout: setup
+	.venv/bin/python -m benchmarks.rollout
 
 workshop: setup
 	.venv/bin/python -m workshop.measure

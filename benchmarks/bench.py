@@ -132,9 +132,9 @@ class Container:
     first_answer: float
 
 
-def run(*command: str) -> str:
-    """Return what the command prints; end the program with its last words if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def run(*command: str, **variables: str) -> str:
+    """Return what the command prints, with variables added to its environment; end the program if it fails."""
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:3])} …: exit code {done.returncode}\n{done.stderr.strip()[-2000:]}")
     return done.stdout.strip()

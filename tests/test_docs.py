@@ -41,6 +41,7 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None) -
     here = commands(readme.replace(section(readme, SECTION_ELSEWHERE), ""))
     assert len(here) > 10
     served: list[str] = []
+    detached: list[str] = []
     try:
         for command in here:
             if command.startswith(ELSEWHERE):
@@ -51,12 +52,18 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None) -
                 served.append(command)
             else:
                 project.run("bash", "-c", command)
+            if " --detach --no-build " in command:
+                at = re.search(r"HOST_PORT=127\.0\.0\.1:(\d+)", command)
+                assert page(int(at[1]) if at else port) == "<p>Hello, World!</p>", command
+                detached.append(command)
     finally:
         compose = ("docker", "compose", "--profile", "dev", "--profile", "test")
-        project.run(*compose, "down", "--volumes", "--timeout", "1", "--rmi", "all")
+        for name in ("readme-check", "readme-check-1", "readme-check-2"):
+            project.run(*compose, "--project-name", name, "down", "--volumes", "--timeout", "1", "--rmi", "all")
         for reference in ("readme-check", "my-org/readme-check:0.1.0"):
             subprocess.run(["docker", "image", "rm", "--force", reference], capture_output=True, check=False)
     assert all(any(command.startswith(start) for command in served) for start in SERVING), served
+    assert len(detached) == 3, detached
 
 
 def test_the_refusal_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:

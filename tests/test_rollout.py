@@ -1,0 +1,145 @@
+"""Replicas behind a proxy are replaced under load, and nothing is lost; one is killed, and only what it was doing is.
+
+The fast tests look at the results in the repository; those marked slow do it.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import bench, rollout, timeline
+from tests.conftest import PYTHONS, TEMPLATE
+from tests.readme import blocks
+
+BENCHMARKS = TEMPLATE / "benchmarks"
+RESULTS: dict[str, Any] = json.loads((BENCHMARKS / "rollout.json").read_text(encoding="utf-8"))
+
+
+# ---- the results in the repository ----
+
+
+def test_the_readme_and_the_plot_say_what_was_measured() -> None:
+    readme = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+    on, of = RESULTS["machine"], RESULTS["versions"]
+
+    assert rollout.table(RESULTS) in readme
+    assert f"{RESULTS['rate']} requests a second" in readme
+    assert (on["cpus"], of["docker"][:4], of["python"]) == (2, "26.1", "3.14"), "the README names machine and versions"
+    assert (BENCHMARKS / "rollout.svg").read_text(encoding="utf-8") == timeline.draw(RESULTS)
+
+
+def test_the_results_bear_the_claims_out() -> None:
+    update, back = RESULTS["phases"]
+    for phase in (update, back):
+        assert sum(kind["requests"] for kind in phase["kinds"].values()) >= rollout.REQUESTS
+    failed = {kind.method: back["kinds"][kind.title]["failed"] for kind in rollout.KINDS}
+
+    assert {kind["failed"] for kind in update["kinds"].values()} == {0}
+    assert update["retried"] == 0
+    assert failed == {"GET": 0, "POST": failed["POST"]}
+    assert back["retried"] > 0
+    assert 0.5 < RESULTS["alone"]["gap"] < 2.5, "the README of a service speaks of one or two seconds"
+
+
+def test_a_single_failure_can_be_seen_in_the_plot() -> None:
+    [*_, column] = bins = [{**each, "failed": 0} for each in RESULTS["bins"]]
+    whole = timeline.draw(RESULTS | {"bins": bins}).count(timeline.FAILED)
+    column["failed"] = 1
+
+    assert timeline.draw(RESULTS | {"bins": bins}).count(timeline.FAILED) == whole + 1
+
+
+def test_a_service_tells_its_owner_to_set_the_proxy_up_like_the_one_that_was_measured() -> None:
+    readme = (TEMPLATE / "{{cookiecutter.project_slug}}/README.md").read_text(encoding="utf-8")
+    [told] = blocks(readme, "haproxy")
+    measured = (BENCHMARKS / "proxy/haproxy.cfg").read_text(encoding="utf-8")
+    for name, value in (('"$CHECK"', "/readyz"), ('"$RETRIES"', "3"), (" resolvers docker init-addr none", "")):
+        assert name in measured
+        measured = measured.replace(name, value)
+    lines = [line.strip() for line in told.splitlines()[1:] if not line.strip().startswith("server ")]
+
+    assert len(lines) > 5
+    assert not set(lines) - {line.strip() for line in measured.splitlines()}
+
+
+# ---- the real thing ----
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, engine: None) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Return a service and two images of it, built from different code."""
+    yield rollout.build(tmp_path_factory.mktemp("rollout"), PYTHONS[0])
+    bench.remove_leftovers()
+
+
+@pytest.fixture(scope="module")
+def phases(built: tuple[Path, dict[str, str]]) -> tuple[rollout.Phase, rollout.Phase]:
+    """Return what became of the requests during an update, and while it was taken back and one replica killed."""
+    return rollout.measure(*built)
+
+
+@pytest.mark.container
+@pytest.mark.slow
+def test_an_update_loses_nothing(
+    phases: tuple[rollout.Phase, rollout.Phase], record_property: Callable[[str, object], None]
+) -> None:
+    update, _ = phases
+    record_property("requests during an update", len(update.samples))
+
+    assert len(update.samples) >= 10_000
+    assert not update.failed, update.failed[:3]
+    assert update.retried == 0, "the proxy had to save requests by sending them again"
+    for kind in rollout.KINDS:
+        answered = {(sample.replica, sample.version) for sample in update.samples if sample.kind == kind}
+        assert answered == {(replica, version) for replica in rollout.REPLICAS for version in ("1", "2")}, kind.title
+    last = max(event.end for event in update.events)
+    assert {sample.version for sample in update.samples if sample.sent > last} == {"2"}
+
+
+@pytest.mark.container
+@pytest.mark.slow
+def test_a_killed_replica_takes_only_requests_along_that_must_not_be_sent_twice(
+    phases: tuple[rollout.Phase, rollout.Phase], record_property: Callable[[str, object], None]
+) -> None:
+    _, back = phases
+    [killed] = [event for event in back.events if event.what == "killed"]
+    record_property("lost with the killed replica", f"{len(back.failed)} of {len(back.samples)} requests")
+
+    assert len(back.samples) >= 10_000
+    assert back.retried > 0, "no request was in flight: this proves nothing"
+    for sample in back.failed:
+        assert sample.kind.method == "POST", sample
+        assert sample.sent <= killed.end, f"sent after the kill, and lost: {sample}"
+        assert sample.over >= killed.begin, f"lost before the kill: {sample}"
+    last = max(event.end for event in back.events)
+    assert {sample.version for sample in back.samples if sample.sent > last} == {"1"}
+
+
+@pytest.mark.container
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("drain_delay", "check"),
+    [pytest.param(0, "/readyz", id="no drain"), pytest.param(rollout.DRAIN_DELAY, "/healthz", id="liveness asked")],
+)
+def test_without_a_drain_that_the_proxy_is_told_of_requests_are_lost(
+    built: tuple[Path, dict[str, str]], drain_delay: int, check: str
+) -> None:
+    """The load can tell: what keeps requests from being lost is taken away, and the retries that would hide it."""
+    project, images = built
+    with (
+        rollout.cluster(project, images["1"], drain_delay, check, retries=0) as replicas,
+        rollout.Load(replicas.port) as load,
+    ):
+        phase = rollout.Run(replicas, load).phase("sabotage", images["2"], only=rollout.REPLICAS[:1])
+
+    assert {"GET", "POST"} <= {sample.kind.method for sample in phase.failed}, f"{len(phase.failed)} requests were lost"
+
+
+@pytest.mark.container
+@pytest.mark.slow
+def test_without_a_proxy_there_is_a_gap(built: tuple[Path, dict[str, str]]) -> None:
+    """The README of a service admits one or two seconds; CI may be slower."""
+    assert 0.3 < rollout.gap(rollout.alone(*built)) < 5
