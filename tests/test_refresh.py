@@ -234,10 +234,12 @@ def baseline(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Conf
     (path / "pyproject.toml").write_text(pyproject, encoding="utf-8")
     (path / SERVICE / "requirements.in").write_text("flask\ngunicorn\n")
     (path / SERVICE / "requirements-dev.in").write_text("-r requirements.in\n-c requirements.txt\npytest\n")
+    (path / LOCKS[3]).with_suffix(".in").write_text("flask\npytest\n")
     for lock, names in {
         LOCKS[0]: "flask gunicorn",
         LOCKS[1]: "flask gunicorn pytest",
         LOCKS[2]: "flask pytest",
+        LOCKS[3]: "flask pytest",
     }.items():
         head = (path / lock).read_text(encoding="utf-8").splitlines()[:2]
         pinned = [f"{name}=={VERSIONS[name]} --hash=sha256:{'0' * 64}" for name in names.split()]
@@ -529,7 +531,8 @@ def test_freshness_lists_every_pin_and_old_is_not_stale(clone: Clone) -> None:
     """Nor is one stale that something else holds back."""
     clone.publishers.index("pytest", {"9.2.0": LONG_AGO, "10.0.0": "2026-03-03T10:00:00Z"})
     clone.replace("pyproject.toml", '"pytest"]', '"pytest<10"]')
-    clone.replace(f"{SERVICE}/requirements-dev.in", "\npytest\n", "\npytest<10\n")
+    for needed in (f"{SERVICE}/requirements-dev.in", "tests/checkov/requirements.in"):
+        clone.replace(needed, "\npytest\n", "\npytest<10\n")
     code, output = clone.run("freshness", "--max-age", "0")
     ages = _ages(output)
 
