@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from packaging.version import Version
 from rich.table import Table
 
 from scripts.pins import (
@@ -21,6 +20,7 @@ from scripts.pins import (
     Tree,
     UnknownError,
     UnreachableError,
+    comparable,
     cycles,
     debian_choice,
     debian_release,
@@ -55,7 +55,7 @@ def age(pin: Pin, newer: str, publishers: Publishers, today: date) -> Age:
     except (UnreachableError, UnknownError):
         return unknown
     # A lock has more than one version where platforms need different ones; the oldest counts.
-    current = version_of(pin.version) if pin.digest else min(map(Version, pin.version.split(", ")))
+    current = version_of(pin.version) if pin.digest else min(map(comparable, pin.version.split(", ")))
     if current not in releases:
         return unknown
     later = [release.published for version, release in releases.items() if version > current]

@@ -217,6 +217,14 @@ def debian_choice(tree: Tree, today: date) -> str:
     return max(settled, key=lambda row: row.released, default=Cycle("", today, today)).cycle
 
 
+def comparable(version: str) -> Version:
+    """Return a locked version so that it can be compared: of what only npm can read, the number."""
+    try:
+        return Version(version)
+    except InvalidVersion:
+        return Version(re.split(r"[-+]", version)[0])
+
+
 def version_of(tag: str) -> Version | None:
     """Return the version within a tag, None if there is none."""
     found = TAG.fullmatch(tag)
@@ -355,26 +363,33 @@ class Publishers:
     @_understood()
     def digest(self, pin: Pin, release: Release) -> str:
         """Return the commit or the digest that the tag of a release names. Raises UnreachableError or UnknownError."""
-        if pin.kind == "action":
-            commit: str = self.ask(f"https://api.github.com/repos/{pin.name}/commits/{release.tag}")["sha"]
-            return commit
-        if release.digest:
-            return release.digest
-        registry, _, repository = pin.name.partition("/")
+        found = release.digest or (self._commit if pin.kind == "action" else self._manifest)(pin.name, release.tag)
+        if not re.fullmatch("[0-9a-f]{40}" if pin.kind == "action" else "sha256:[0-9a-f]{64}", found):
+            raise ValueError(f"{found[:80]} is no digest")
+        return found
+
+    def _commit(self, repository: str, tag: str) -> str:
+        return str(self.ask(f"https://api.github.com/repos/{repository}/commits/{tag}")["sha"])
+
+    def _manifest(self, name: str, tag: str) -> str:
+        registry, _, repository = name.partition("/")
         token = self.ask(f"https://{registry}/token?scope=repository:{repository}:pull")["token"]
         kinds = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json"
-        manifest = f"https://{registry}/v2/{repository}/manifests/{release.tag}"
-        digest: str = self.ask(manifest, kinds, method="HEAD", bearer=token)["Docker-Content-Digest"]
-        return digest
+        manifest = f"https://{registry}/v2/{repository}/manifests/{tag}"
+        return str(self.ask(manifest, kinds, method="HEAD", bearer=token)["Docker-Content-Digest"])
 
     @_understood()
     def cycles(self, product: str, name: str, today: date) -> list[Cycle]:
         """Return the maintained lines of versions of a product; `name` is the field that names them."""
         rows = self.ask(f"https://endoflife.date/api/v1/products/{product}/")["result"]["releases"]
+        maintained = [row for row in rows if row["eolFrom"] and date.fromisoformat(row["eolFrom"]) >= today]
+        # These go into programs and documents.
+        odd = [row for row in maintained if not re.fullmatch(r"3\.\d+|[A-Za-z]+", row[name])]
+        if odd or not maintained:
+            raise ValueError(odd or "nothing is maintained")
         return [
             Cycle(row[name].lower(), date.fromisoformat(row["releaseDate"]), date.fromisoformat(row["eolFrom"]))
-            for row in rows
-            if row["eolFrom"] and date.fromisoformat(row["eolFrom"]) >= today
+            for row in maintained
         ]
 
 

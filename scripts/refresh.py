@@ -38,6 +38,7 @@ from scripts.pins import (
     Tree,
     UnknownError,
     UnreachableError,
+    comparable,
     cycles,
     debian_choice,
     debian_release,
@@ -199,7 +200,7 @@ def older(old: dict[str, str], new: dict[str, str]) -> list[str]:
     """Return the packages whose version went back."""
 
     def newest(versions: str) -> Version:
-        return max(map(Version, versions.split(", ")))
+        return max(map(comparable, versions.split(", ")))
 
     return [name for name in old if name in new and newest(new[name]) < newest(old[name])]
 

@@ -22,8 +22,23 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
+from packaging.version import Version
 
-from scripts.pins import DOCKERFILE, KEPT, LOCKS, NPM_LOCK, SERVICE, Pin, Tree, debian_choice, pins, python_choices
+from scripts.pins import (
+    DOCKERFILE,
+    KEPT,
+    LOCKS,
+    NPM_LOCK,
+    SERVICE,
+    Pin,
+    Tree,
+    UnknownError,
+    comparable,
+    debian_choice,
+    pins,
+    python_choices,
+)
+from scripts.pins import Publishers as Asked
 from tests.conftest import TEMPLATE, TOOLS, skip_or_fail, snapshot
 
 TODAY = date(2026, 11, 24)
@@ -61,7 +76,6 @@ class Publishers:
 
     url: str
     answers: dict[str, Any] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
 
     def index(self, name: str, versions: dict[str, str], *, upload_times: bool = True) -> None:
         """Publish a package for Python."""
@@ -123,7 +137,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(self.path.partition("?")[0]).lstrip("/")
-        self.server.publishers.asked.append(path)
         answer = self.server.publishers.answers.get(path)
         headers = {}
         if isinstance(answer, str):
@@ -153,7 +166,7 @@ def _publishing() -> Iterator[Publishers]:
     """Serve what the publishers of everything that is pinned would answer if nothing new had come out."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.publishers = published = Publishers(f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         for pin in pins(Tree(TEMPLATE)):
             if pin.kind == "action":
                 published.action(pin)
@@ -394,6 +407,29 @@ def test_an_answer_of_another_form_stops_nothing_else(clone: Clone) -> None:
     assert "Not refreshed: table of ends of life: what was answered is not understood: KeyError('result')\n" in output
     assert re.search(r"Not refreshed: actions/checkout v\S+: what was answered is not understood: TypeError", output)
     assert "flask==3.2.0" in clone.text(LOCKS[0])
+
+
+@pytest.mark.parametrize("name", ['3.99"), print("', None, ""], ids=["code", "nothing", "empty"])
+def test_only_versions_and_names_get_from_the_table_into_files(name: str | None) -> None:
+    with _publishing() as publishers:
+        publishers.answers["endoflife.date/api/v1/products/python/"]["result"]["releases"][0]["name"] = name
+        with pytest.raises(UnknownError, match=r"what was answered is not understood: (ValueError|TypeError)"):
+            Asked(publishers.url).cycles("python", "name", TODAY)
+
+
+def test_only_a_digest_gets_into_a_workflow() -> None:
+    pin = Pin("action", "actions/checkout", "v7.0.1", "a" * 40)
+    with _publishing() as publishers:
+        publishers.action(pin, commit="main")
+        with pytest.raises(UnknownError, match=r"ValueError\('main is no digest'\)"):
+            Asked(publishers.url).digest(pin, Asked(publishers.url).releases(pin)[Version("7.0.1")])
+
+
+@pytest.mark.parametrize(
+    ("locked", "compared"), [("7.0.0-canary.1", "7.0.0"), ("1.0.0-beta.2", "1.0.0b2"), ("2026.10.19.post1",) * 2]
+)
+def test_versions_that_only_npm_can_read_can_be_compared(locked: str, compared: str) -> None:
+    assert comparable(locked) == Version(compared)
 
 
 @pytest.mark.parametrize("program", ["refresh", "freshness"])
