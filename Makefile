@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit workshop handout kit
+.PHONY: help setup demo test lint bench bench-start bench-bake dialogue audit workshop handout kit doctor release
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
@@ -13,6 +13,8 @@ help:
 	@echo "make audit  ask for known vulnerabilities in everything that is locked (needs the network)"
 	@echo "make kit    pack the workshop into one archive, for rooms without internet"
 	@echo "make dialogue  record the dialogue in the README anew"
+	@echo "make doctor SERVICE=../my-service  say what an older service lacks, and how to update it"
+	@echo "make release VERSION=0.2.0  commit and tag a release of the template"
 
 setup: .venv/installed
 
@@ -53,6 +55,12 @@ dialogue: setup
 
 kit: setup
 	.venv/bin/python -m workshop.kit pack
+
+doctor: setup
+	.venv/bin/python -m scripts.doctor $(if $(SERVICE),"$(SERVICE)",$(error name the folder of the service: make doctor SERVICE=../my-service))
+
+release: setup
+	.venv/bin/python -m scripts.release $(if $(VERSION),"$(VERSION)",$(error name the version: make release VERSION=0.2.0))
 
 # --strict, because without it a package that could not be looked up counts as clean.
 audit: setup

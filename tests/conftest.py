@@ -101,8 +101,8 @@ def make_environment(python: str, path: Path) -> Path:
     """Install the locked development requirements of a service for an interpreter; return where to."""
     subprocess.run([python, "-m", "venv", path], check=True)
     lock = TEMPLATE / "{{cookiecutter.project_slug}}/requirements-dev.txt"
-    install = [path / BIN / "python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock]
-    subprocess.run(install, check=True)
+    pip = [str(path / BIN / "python"), "-m", "pip"]
+    subprocess.run([*pip, "install", "--quiet", "--require-hashes", "-r", lock], check=True)
     return path
 
 

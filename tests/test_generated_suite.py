@@ -84,7 +84,7 @@ def test_the_container_contract_holds(
     record_property: Callable[[str, object], None],
 ) -> None:
     if python_version not in PYTHONS:
-        leave_out(pytestconfig, f"no base image of Python {python_version} here: PYTHONS names {' '.join(PYTHONS)} only")
+        leave_out(pytestconfig, f"no image of Python {python_version}: PYTHONS names {' '.join(PYTHONS)} only")
     project = bake(python_version=python_version, image=image, port="8080" if python_version != PYTHONS[0] else "5000")
     files = [tmp_path / "card.json", tmp_path / "card.md"]
     options = ["--scorecard", *(f"--scorecard-file={file}" for file in files), "-p", "no:cacheprovider"]
