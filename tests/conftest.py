@@ -53,8 +53,10 @@ class BakedProject:
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project with its virtual environment active; assert that it succeeds."""
         path = f"{self.environment / BIN}{os.pathsep}{os.environ['PATH']}"
+        # Windows would look the program up on the PATH of this process, not on that of the new one.
+        program = shutil.which(command[0], path=path) or command[0]
         done = subprocess.run(
-            command,
+            [program, *command[1:]],
             cwd=self.path,
             env={**os.environ, "PATH": path, **variables},
             stdout=subprocess.PIPE,

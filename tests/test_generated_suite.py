@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,17 @@ def test_the_unit_tests_pass_on_every_interpreter_of_this_machine(
 
     assert project.run("python", "--version").stdout.startswith(f"Python {version}.")
     project.run("pytest", "tests/unit")
+
+
+def test_an_interpreter_is_found_by_its_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert interpreter(version) is None
+
+    monkeypatch.setenv("INTERPRETER", sys.executable)
+    assert interpreter(version) == sys.executable
+    assert interpreter("2.7") is None
 
 
 @pytest.mark.container

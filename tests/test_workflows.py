@@ -1,4 +1,4 @@
-"""The workflows a service comes with: linted, pinned, and every command in them run that needs no forge."""
+"""The workflows of a service and of the template: linted, pinned, and every command in them run that needs no forge."""
 
 import json
 import re
@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, skip_or_fail
+from hooks.pre_gen_project import RULES
+from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, skip_or_fail, snapshot
 
 WORKFLOW, DEPENDABOT, PIPELINE = ".github/workflows/ci.yaml", ".github/dependabot.yml", ".gitlab-ci.yml"
 FILES = {"github": WORKFLOW, "gitlab": PIPELINE}
@@ -330,3 +331,88 @@ def test_docker_has_the_options_of_commands_that_need_a_forge(service: BakedProj
         assert set(options) <= set(known), command
         checked += len(options)
     assert checked > 10
+
+
+OWN_FOLDER = TEMPLATE / ".github/workflows"
+OWN = sorted(path.name for path in OWN_FOLDER.glob("*.yaml"))
+# Commands of the template's ci.yaml, and where each is run.
+OWN_COMMANDS = {
+    ".ci/run": "is what runs this",
+    "make setup": "is part of make test in the README",
+    ".venv/bin/pytest tests/test_generated_suite.py tests/test_image.py tests/test_container.py": "a part of make test",
+    "python -m venv .venv": "is run below",
+    '"$BIN/python" -m pip install --require-hashes -r requirements.txt': "is run below",
+    '"$BIN/pytest" tests/test_generated_suite.py -m "not container"': "is run below",
+}
+
+
+def _own(name: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.safe_load((OWN_FOLDER / name).read_text(encoding="utf-8"))
+    return parsed
+
+
+def _own_commands(name: str) -> list[str]:
+    steps = [step for job in _own(name)["jobs"].values() for step in job["steps"]]
+    return [command for step in steps if "run" in step for command in _split(step["run"])]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_linters_and_schema_accept_the_workflows_of_the_template(actionlint: str, tmp_path: Path, name: str) -> None:
+    here = BakedProject(snapshot(tmp_path), TOOLS.parent)
+    path = f".github/workflows/{name}"
+
+    assert "Checking 1 workflow file(s)..." in here.run(actionlint, path).stdout
+    assert "No findings to report" in here.run("zizmor", "--offline", "--pedantic", path).stdout
+    here.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_workflows_of_the_template_are_pinned_and_bounded_as_those_of_a_service(bake: Bake, name: str) -> None:
+    service = (bake().path / WORKFLOW).read_text(encoding="utf-8")
+    text, workflow = (OWN_FOLDER / name).read_text(encoding="utf-8"), _own(name)
+
+    assert set(re.findall(r"uses: (.*)", text)) <= set(re.findall(r"uses: (.*)", service)), "one pin for each action"
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] <= 90
+        for step in job["steps"]:
+            assert "${{" not in step.get("run", ""), "what an expression holds would be run"
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_ci_of_the_template_runs_on_every_python_processor_and_system_and_every_week() -> None:
+    workflow, choices = _own("ci.yaml"), list(RULES["python_version"].choices)
+    # YAML takes the word on for a truth value.
+    triggers = next(value for name, value in workflow.items() if name is True)
+    jobs = workflow["jobs"]
+
+    assert set(triggers) == {"push", "pull_request", "schedule"}
+    assert re.fullmatch(r"\d+ \d+ \* \* 1", triggers["schedule"][0]["cron"])
+    for name, runners in (
+        ("images", ["ubuntu-24.04", "ubuntu-24.04-arm"]),
+        ("systems", ["windows-latest", "macos-latest"]),
+    ):
+        assert jobs[name]["strategy"]["matrix"]["python"] == choices
+        assert jobs[name]["strategy"]["matrix"]["runner"] == runners
+        assert jobs[name]["env"]["PYTHONS"] == "${{ matrix.python }}", "what is named must be there"
+
+
+def test_every_command_of_the_templates_ci_is_run_somewhere() -> None:
+    assert list(dict.fromkeys(_own_commands("ci.yaml"))) == list(OWN_COMMANDS)
+
+
+@pytest.mark.slow
+def test_the_commands_for_other_systems_run_here(tmp_path: Path) -> None:
+    here = BakedProject(snapshot(tmp_path), TOOLS.parent)
+    job = _own("ci.yaml")["jobs"]["systems"]
+    variables = {"BIN": f".venv/{BIN}", "PYTHONS": PYTHONS[0], "PYTHONUTF8": "1"}
+    assert set(job["env"]) == set(variables)
+
+    # Without the slow groups: the other interpreters of this machine have a test of their own.
+    done = [
+        here.run("bash", "-euo", "pipefail", "-c", s["run"], CI="", **variables) for s in job["steps"] if "run" in s
+    ]
+
+    assert len(done) == 2
+    assert re.search(r"^3 passed, \d+ deselected", done[-1].stdout, re.MULTILINE)
