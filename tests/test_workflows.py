@@ -346,8 +346,8 @@ OWN_COMMANDS = {
 }
 
 
-def _own(name: str) -> dict[str, Any]:
-    parsed: dict[str, Any] = yaml.safe_load((OWN_FOLDER / name).read_text(encoding="utf-8"))
+def _own(name: str) -> dict[Any, Any]:
+    parsed: dict[Any, Any] = yaml.safe_load((OWN_FOLDER / name).read_text(encoding="utf-8"))
     return parsed
 
 
@@ -384,7 +384,7 @@ def test_the_workflows_of_the_template_are_pinned_and_bounded_as_those_of_a_serv
 def test_ci_of_the_template_runs_on_every_python_processor_and_system_and_every_week() -> None:
     workflow, choices = _own("ci.yaml"), list(RULES["python_version"].choices)
     # YAML takes the word on for a truth value.
-    triggers = next(value for name, value in workflow.items() if name is True)
+    triggers = workflow[True]
     jobs = workflow["jobs"]
 
     assert set(triggers) == {"push", "pull_request", "schedule"}
@@ -415,4 +415,4 @@ def test_the_commands_for_other_systems_run_here(tmp_path: Path) -> None:
     ]
 
     assert len(done) == 2
-    assert re.search(r"^3 passed, \d+ deselected", done[-1].stdout, re.MULTILINE)
+    assert re.search(r" 3 passed, \d+ deselected ", done[-1].stdout)
