@@ -217,6 +217,14 @@ def test_a_file_that_the_template_does_not_have_cannot_be_taken(forge: Forge, se
     assert (code, output) == (2, "doctor: today's template has no Dockerfil: take what the doctor has named\n")
 
 
+def test_make_doctor_is_the_same(forge: Forge, service: BakedProject) -> None:
+    (forge.work_tree / ".venv").symlink_to(TOOLS.parent)
+    # As if setup had been done, which it was in the template that this one is a copy of.
+    make = ["make", "-C", str(forge.work_tree), "--old-file=setup", "doctor", f"SERVICE={service.path}"]
+
+    assert "\nNothing is lacking.\n" in service.run(*make, **NO_DOCKER).stdout
+
+
 def test_make_asks_for_the_service() -> None:
     done = subprocess.run(["make", "doctor"], cwd=TEMPLATE, capture_output=True, text=True, check=False)
 

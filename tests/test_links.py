@@ -1,4 +1,4 @@
-"""Every link in every Markdown file, of the template and of a service, leads to a file that is there, or a heading in it.
+"""Every link in every Markdown file, of the template and of a service, leads to a file that is there or to a heading.
 
 What lies in the network is not asked, as a test must not fail because of somebody else's server; its form is looked at.
 """

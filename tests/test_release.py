@@ -176,7 +176,10 @@ def test_the_changelog_is_in_the_form_it_names() -> None:
     assert not re.search(r"^\[", text.removesuffix(links(versions(text))), re.MULTILINE), "links stand at the end"
 
 
-def test_make_asks_for_the_version() -> None:
+def test_make_passes_the_version_on_and_asks_for_it() -> None:
+    shown = subprocess.run(["make", "-n", "release", "VERSION=0.2.0"], cwd=TEMPLATE, capture_output=True, check=True)
+    assert shown.stdout.endswith(b'.venv/bin/python -m scripts.release "0.2.0"\n')
+
     done = subprocess.run(["make", "release"], cwd=TEMPLATE, capture_output=True, text=True, check=False)
 
     assert done.returncode != 0
