@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake rollout dialogue audit workshop handout kit refresh freshness
+.PHONY: help setup demo test lint bench bench-start bench-bake rollout dialogue audit workshop handout kit refresh freshness doctor release
 
 help:
 	@echo "make demo   bake the default service, build its image, run it"
@@ -16,6 +16,8 @@ help:
 	@echo "make refresh  bring everything that is pinned up to date (needs the network)"
 	@echo "make freshness  list how old every pin is (needs the network)"
 	@echo "make dialogue  record the dialogue in the README anew"
+	@echo "make doctor SERVICE=../my-service  say what an older service lacks, and how to update it"
+	@echo "make release VERSION=0.2.0  commit and tag a release of the template"
 
 setup: .venv/installed
 
@@ -66,6 +68,12 @@ refresh: setup
 
 freshness: setup
 	.venv/bin/python -m scripts.freshness
+
+doctor: setup
+	.venv/bin/python -m scripts.doctor $(if $(SERVICE),"$(SERVICE)",$(error name the folder of the service: make doctor SERVICE=../my-service))
+
+release: setup
+	.venv/bin/python -m scripts.release $(if $(VERSION),"$(VERSION)",$(error name the version: make release VERSION=0.2.0))
 
 # --strict, because without it a package that could not be looked up counts as clean.
 audit: setup

@@ -31,6 +31,9 @@ LABEL = f"template-test={os.getpid()}"
 # The base images the container tests use. CI names what it has; a user's engine can pull what is missing.
 PYTHONS = os.environ.get("PYTHONS", "3.14").split()
 
+# Where an environment keeps its programs.
+BIN = "Scripts" if os.name == "nt" else "bin"
+
 
 @dataclass(frozen=True)
 class BakedProject:
@@ -49,9 +52,11 @@ class BakedProject:
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project with its virtual environment active; assert that it succeeds."""
-        path = f"{self.environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        path = f"{self.environment / BIN}{os.pathsep}{os.environ['PATH']}"
+        # Windows would look the program up on the PATH of this process, not on that of the new one.
+        program = shutil.which(command[0], path=path) or command[0]
         done = subprocess.run(
-            command,
+            [program, *command[1:]],
             cwd=self.path,
             env={**os.environ, "PATH": path, **variables},
             stdout=subprocess.PIPE,
@@ -91,12 +96,28 @@ def own_user_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="session")
 def service_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a virtual environment with the locked development requirements, the same for every variant."""
-    path = tmp_path_factory.mktemp("environment") / "venv"
-    python = path / ("Scripts" if os.name == "nt" else "bin") / "python"
-    subprocess.run([sys.executable, "-m", "venv", path], check=True)
+    return make_environment(sys.executable, tmp_path_factory.mktemp("environment") / "venv")
+
+
+def make_environment(python: str, path: Path) -> Path:
+    """Install the locked development requirements of a service for an interpreter; return where to."""
+    subprocess.run([python, "-m", "venv", path], check=True)
     lock = TEMPLATE / "{{cookiecutter.project_slug}}/requirements-dev.txt"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock], check=True)
+    pip = [str(path / BIN / "python"), "-m", "pip"]
+    subprocess.run([*pip, "install", "--quiet", "--require-hashes", "-r", lock], check=True)
     return path
+
+
+def interpreter(version: str) -> str | None:
+    """Return a Python of a version such as 3.13: the one INTERPRETER names, one on the PATH, or one of pyenv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    named = (os.environ.get("INTERPRETER"), shutil.which(f"python{version}"))
+    for found in (*filter(None, named), *map(str, pyenv.glob(f"{version}.*/bin/python"))):
+        # pyenv puts a command of every version on the PATH, but only that of the chosen version works.
+        asked = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+        if asked.stdout.startswith(f"Python {version}."):
+            return found
+    return None
 
 
 @pytest.fixture
@@ -191,6 +212,11 @@ def skip_or_fail(config: pytest.Config, message: str) -> NoReturn:
     """Skip a test for which this machine lacks something, and have the summary say so; fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
+    leave_out(config, message)
+
+
+def leave_out(config: pytest.Config, message: str) -> NoReturn:
+    """Skip, in CI as well, what no machine has to have everything for, and have the summary say so."""
     config.stash.setdefault(SKIPPED, set()).add(message)
     pytest.skip(message)
 

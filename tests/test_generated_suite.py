@@ -2,13 +2,27 @@
 
 import itertools
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hooks.pre_gen_project import RULES
-from tests.conftest import LABEL, PYTHONS, TEMPLATE, Bake, BakedProject, docker
+from tests.conftest import (
+    LABEL,
+    PYTHONS,
+    TEMPLATE,
+    Bake,
+    BakedProject,
+    docker,
+    interpreter,
+    leave_out,
+    make_environment,
+)
+
+CHOICES = RULES["python_version"].choices
 
 
 def test_the_unit_tests_of_the_default_project_pass(project: BakedProject) -> None:
@@ -24,7 +38,48 @@ def test_a_project_with_other_answers_passes(bake: Bake) -> None:
         project.run(*command)
 
 
-IMAGES = list(itertools.product(PYTHONS, RULES["image"].choices))
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.11", *sorted(CHOICES)])
+def test_the_unit_tests_pass_on_every_interpreter_of_this_machine(
+    bake: Bake, pytestconfig: pytest.Config, tmp_path: Path, version: str
+) -> None:
+    """3.11 is in no image of ours, but is enough to develop a service."""
+    python = interpreter(version)
+    assert python or version not in PYTHONS or "INTERPRETER" not in os.environ, "INTERPRETER is none of PYTHONS"
+    if not python:
+        leave_out(pytestconfig, f"no interpreter of Python {version} here: no unit tests outside of an image")
+    project = BakedProject(bake().path, make_environment(python, tmp_path / "environment"))
+
+    assert project.run("python", "--version").stdout.startswith(f"Python {version}.")
+    project.run("pytest", "tests/unit")
+
+
+def test_an_interpreter_is_found_by_its_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert interpreter(version) is None
+
+    monkeypatch.setenv("INTERPRETER", sys.executable)
+    assert interpreter(version) == sys.executable
+    assert interpreter("2.7") is None
+
+
+@pytest.mark.container
+@pytest.mark.slow
+@pytest.mark.parametrize("python_version", PYTHONS)
+def test_unit_tests_and_linters_pass_on_every_base_image(bake: Bake, image_tag: str, python_version: str) -> None:
+    """In the stage of the Dockerfile that is there for it, by the command that it has."""
+    bake(python_version=python_version).build_image(image_tag, "--target", "test")
+
+    assert docker("run", "--rm", image_tag, "python", "--version").startswith(f"Python {python_version}.")
+    done = docker("run", "--rm", "--network", "none", image_tag)
+    assert " passed" in done
+    assert "All checks passed!" in done
+    assert "Success: no issues found" in done
+
+
+IMAGES = list(itertools.product(dict.fromkeys([*PYTHONS, *CHOICES]), RULES["image"].choices))
 
 
 @pytest.mark.container
@@ -33,12 +88,15 @@ IMAGES = list(itertools.product(PYTHONS, RULES["image"].choices))
 )
 def test_the_container_contract_holds(
     bake: Bake,
+    pytestconfig: pytest.Config,
     engine: None,
     tmp_path: Path,
     python_version: str,
     image: str,
     record_property: Callable[[str, object], None],
 ) -> None:
+    if python_version not in PYTHONS:
+        leave_out(pytestconfig, f"no image of Python {python_version}: PYTHONS names {' '.join(PYTHONS)} only")
     project = bake(python_version=python_version, image=image, port="8080" if python_version != PYTHONS[0] else "5000")
     files = [tmp_path / "card.json", tmp_path / "card.md"]
     options = ["--scorecard", *(f"--scorecard-file={file}" for file in files), "-p", "no:cacheprovider"]

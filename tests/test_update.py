@@ -15,7 +15,7 @@ CREATE = {
 }
 
 
-def _change_the_template(forge: Forge) -> None:
+def change_the_template(forge: Forge) -> None:
     """Release v0.2.0, in which files are changed, added and removed and a question's rule is wider."""
     service = forge.work_tree / "{{cookiecutter.project_slug}}"
     for name, old, new in (
@@ -50,7 +50,7 @@ def test_an_update_equals_a_fresh_bake_and_keeps_what_the_owner_changed(
     for command in (["git", "add", "."], ["git", "commit", "-m", "Own work"]):
         project.run(*command)
 
-    _change_the_template(forge)
+    change_the_template(forge)
     for line in update if tool == "cookiecutter" else update[-1:]:
         project.run("bash", "-c", line)
 

@@ -1,4 +1,4 @@
-"""The workflows a service comes with: linted, pinned, and every command in them run that needs no forge."""
+"""The workflows of a service and of the template: linted, pinned, and every command in them run that needs no forge."""
 
 import json
 import re
@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, skip_or_fail
+from hooks.pre_gen_project import RULES
+from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, skip_or_fail, snapshot
 
 WORKFLOW, DEPENDABOT, PIPELINE = ".github/workflows/ci.yaml", ".github/dependabot.yml", ".gitlab-ci.yml"
 FILES = {"github": WORKFLOW, "gitlab": PIPELINE}
@@ -367,8 +368,12 @@ def test_the_schema_accepts_our_own(own: Path) -> None:
     _checked(TOOLS / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", own)
 
 
-def test_our_own_pin_what_they_use_and_have_no_more_rights_than_they_need(own: Path, tmp_path: Path) -> None:
+def test_our_own_pin_what_they_use_and_have_no_more_rights_than_they_need(
+    own: Path, bake: Bake, tmp_path: Path
+) -> None:
     text = own.read_text(encoding="utf-8")
+    service = (bake().path / WORKFLOW).read_text(encoding="utf-8")
+    assert set(re.findall(r"uses: (.*)", text)) <= set(re.findall(r"uses: (.*)", service)), "one pin for each action"
     for line in re.findall(r"^.*\buses:.*$", text, re.MULTILINE):
         assert re.fullmatch(r" +(?:- )?uses: [\w-]+/[\w/-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", line), line
     workflow = yaml.safe_load(text)
@@ -383,3 +388,61 @@ def test_our_own_pin_what_they_use_and_have_no_more_rights_than_they_need(own: P
                 file = tmp_path / f"{name}-{number}.sh"
                 file.write_text(f"{script}\n", encoding="utf-8")
                 _checked(TOOLS / "shellcheck", "--shell=bash", "--enable=quote-safe-variables", file)
+
+
+# Commands of the template's ci.yaml, and where each is run.
+OWN_COMMANDS = {
+    ".ci/run": "is what runs this",
+    "make setup": "is part of make test in the README",
+    ".venv/bin/pytest tests/test_generated_suite.py tests/test_image.py tests/test_container.py": "a part of make test",
+    "python -m venv .venv": "is run below",
+    '"$BIN/python" -m pip install --require-hashes -r requirements.txt': "is run below",
+    '"$BIN/pytest" tests/test_generated_suite.py -m "not container"': "is run below",
+}
+
+
+def _own(name: str) -> dict[Any, Any]:
+    parsed: dict[Any, Any] = yaml.safe_load((TEMPLATE / ".github/workflows" / name).read_text(encoding="utf-8"))
+    return parsed
+
+
+def _own_commands(name: str) -> list[str]:
+    steps = [step for job in _own(name)["jobs"].values() for step in job["steps"]]
+    return [command for step in steps if "run" in step for command in _split(step["run"])]
+
+
+def test_ci_of_the_template_runs_on_every_python_processor_and_system_and_every_week() -> None:
+    workflow, choices = _own("ci.yaml"), list(RULES["python_version"].choices)
+    # YAML takes the word on for a truth value.
+    triggers = workflow[True]
+    jobs = workflow["jobs"]
+
+    assert set(triggers) == {"push", "pull_request", "schedule"}
+    assert re.fullmatch(r"\d+ \d+ \* \* 1", triggers["schedule"][0]["cron"])
+    for name, runners in (
+        ("images", ["ubuntu-24.04", "ubuntu-24.04-arm"]),
+        ("systems", ["windows-latest", "macos-latest"]),
+    ):
+        assert jobs[name]["strategy"]["matrix"]["python"] == choices
+        assert jobs[name]["strategy"]["matrix"]["runner"] == runners
+        assert jobs[name]["env"]["PYTHONS"] == "${{ matrix.python }}", "what is named must be there"
+
+
+def test_every_command_of_the_templates_ci_is_run_somewhere() -> None:
+    assert list(dict.fromkeys(_own_commands("ci.yaml"))) == list(OWN_COMMANDS)
+
+
+@pytest.mark.slow
+def test_the_commands_for_other_systems_run_here(tmp_path: Path) -> None:
+    here = BakedProject(snapshot(tmp_path), TOOLS.parent)
+    job = _own("ci.yaml")["jobs"]["systems"]
+    variables = {"BIN": f".venv/{BIN}", "PYTHONS": PYTHONS[0], "PYTHONUTF8": "1"}
+    assert set(job["env"]) == set(variables)
+
+    # Without the slow groups: the other interpreters of this machine have a test of their own.
+    done = [
+        here.run("bash", "-euo", "pipefail", "-c", s["run"], CI="", **variables) for s in job["steps"] if "run" in s
+    ]
+
+    assert len(done) == 2
+    assert re.search(r" 3 passed, \d+ deselected ", done[-1].stdout)

@@ -72,6 +72,11 @@ class Contract:
     folder: Path
     tests: dict[str, Clause]
 
+    @classmethod
+    def of(cls, project: Path) -> "Contract":
+        """Return the contract that a service carries."""
+        return cls(project, dict(_tests(project / "tests/container")))
+
     def select(self, rows: Collection[int] | None = None, names: Collection[str] = ()) -> list[Clause]:
         """Return the tests of some rows, or of all, and those with the names, that a foreign image can be asked."""
         if unknown := set(names) - self.tests.keys():
@@ -85,19 +90,19 @@ class Contract:
 
     def judge(
         self,
-        image: str,
+        image: str | None,
         tests: Collection[Clause],
         port: int | None = None,
         progress: Callable[[int], object] = int,
     ) -> Verdict:
-        """Run tests on an image; `progress` is told the percentage that is done."""
+        """Run tests on an image, or on what the folder builds; `progress` is told the percentage that is done."""
         if not tests:
             raise ContractError("there is nothing to ask of the image")
         card, report = self.folder / "card.json", self.folder / "report.xml"
         options = ["-p", "no:cacheprovider", "--verbose", "--tb=short"]
         # The older of the two formats, because the contract records properties of single tests.
         options += [f"--scorecard-file={card}", f"--junitxml={report}", "-o", "junit_family=xunit1"]
-        options += [f"--image={image}", *([f"--port={port}"] if port else [])]
+        options += [*([f"--image={image}"] if image else []), *([f"--port={port}"] if port else [])]
         nodes = [f"tests/container/{test.module}.py::{test.name}" for test in tests]
         for file in (card, report):
             file.unlink(missing_ok=True)
@@ -132,8 +137,7 @@ def baked() -> Iterator[Contract]:
     with TemporaryDirectory(prefix="contract-") as folder:
         # Without the hooks, which check answers and say what to do next.
         options = {"no_input": True, "default_config": True, "accept_hooks": False}
-        path = cookiecutter(str(TEMPLATE), output_dir=folder, **options)
-        yield Contract(Path(path), dict(_tests(Path(path) / "tests/container")))
+        yield Contract.of(Path(cookiecutter(str(TEMPLATE), output_dir=folder, **options)))
 
 
 def _tests(folder: Path) -> Iterator[tuple[str, Clause]]:

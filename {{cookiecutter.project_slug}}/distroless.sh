@@ -13,8 +13,8 @@ for link in /lib /lib64; do [[ ! -L $link ]] || cp -a "$link" .; done
 # Left out: tests, Tk, Berkeley DB, what needs a terminal or rights that nobody has here, and what is there in C as well.
 cp -a /usr/local/bin/python* usr/local/bin/
 cp -a "$lib" usr/local/lib/
-for unused in config- ensurepip idlelib pydoc_data test/ tkinter turtle curses _pyrepl dbm/gnu dbm/ndbm \
-    lib-dynload/{_curses,_dbm,_gdbm,_remote_debugging,_test,_tkinter,readline} \
+for unused in config- ensurepip idlelib profiling/sampling pydoc_data test/ tkinter turtle venv/ curses _pyrepl dbm/gnu \
+    dbm/ndbm lib-dynload/{_curses,_dbm,_gdbm,_remote_debugging,_test,_tkinter,readline} \
     {,__pycache__/}{turtle.,_pydatetime.,_pydecimal.,_pyio.}; do
     rm -rf ".$lib/$unused"*
 done

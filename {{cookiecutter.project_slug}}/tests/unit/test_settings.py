@@ -65,7 +65,8 @@ def test_a_stop_fits_into_the_ten_seconds_docker_gives() -> None:
 
 
 def test_the_readme_documents_every_variable() -> None:
-    table = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]+?)`? \|", (PROJECT / "README.md").read_text(), re.MULTILINE))
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]+?)`? \|", readme, re.MULTILINE))
 
     assert table == {
         item.name.upper(): item.metadata["default"] or "from the CPU and memory limits" for item in fields(Settings)
