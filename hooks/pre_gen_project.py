@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 # Windows reserves these names for devices, whatever their case and extension.
 DEVICE_NAMES = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
-# Docker pulls no image named "scratch"; uv and Poetry refuse a project that is named like what it depends on;
-# Kubernetes has a namespace "default".
+# Docker pulls no image named "scratch"; uv and Poetry refuse a project that is named like what it depends on; the
+# namespace "default" and all that begin with "kube-" are Kubernetes' own.
 TAKEN_NAMES = {"scratch", "flask", "gunicorn", "default"}
 # cookiecutter evaluates these in answers from the command line, and again whenever a project is updated.
 TEMPLATE_SYNTAX = re.compile("[{](?=[%#{])")
