@@ -20,18 +20,50 @@ README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
 # Commands that go on until they are stopped: what they serve is looked at meanwhile.
 SERVING = ("docker run --rm -p ", "docker compose up ", ".venv/bin/flask ", ".venv/bin/python -m app")
-# Commands that need a registry account or a database of vulnerabilities, and those that tests/test_update.py and
-# tests/test_scanning.py run, as they need a later template or a scanner.
-ELSEWHERE = (
-    *("docker push ", "trivy image --scanners vuln ", "grype ", "docker scout ", "pip-audit "),
-    *("cruft ", "git add .cruft.json", "trivy image --format "),
-)
 # The commands of this section are run by tests/test_private_networks.py, which makes such a network.
 SECTION_ELSEWHERE = "Private networks"
+ACCOUNT, DATABASE = "needs an account at a registry", "needs a database of vulnerabilities"
+# Commands of the generated README that are run elsewhere, or cannot be: they need a later template, a scanner, or more.
+ELSEWHERE = {
+    "docker push ": ACCOUNT,
+    "trivy image --scanners vuln ": DATABASE,
+    "grype ": DATABASE,
+    "docker scout ": ACCOUNT,
+    "pip-audit ": DATABASE,
+    "cruft ": "tests/test_update.py",
+    "git add .cruft.json": "tests/test_update.py",
+    "trivy image --format ": "tests/test_scanning.py",
+}
+# How the commands of the other documents begin, and what runs them.
+RUN_BY = {
+    "README.md": {
+        "cookiecutter gh:org/template": "tests/test_container.py",
+        "cd hello-service": "tests/test_container.py",
+        "docker build -t my-python-app .": "tests/test_container.py",
+        "docker run -p 5000:5000 my-python-app": "tests/test_container.py",
+        "make demo": "tests/test_docs.py",
+        "make test": ".ci/run",
+        "python3 -m venv .venv": "Makefile",
+        ".venv/bin/": "Makefile",
+        "py -m venv .venv": ".github/workflows/ci.yaml",
+        ".venv\\Scripts\\": ".github/workflows/ci.yaml",
+        "cookiecutter . --no-input ": "tests/test_docs.py",
+        "pytest tests/container": "tests/test_generated_suite.py",
+    },
+    "CONTRIBUTING.md": {"make lint": ".ci/run", "make test": ".ci/run"},
+    "workshop/README.md": {
+        "make workshop": "tests/test_workshop_ladder.py",
+        "make handout": "tests/test_handout.py",
+        "make kit": "tests/test_workshop_kit.py",
+        "workshop/check FOLDER": "tests/test_workshop_kit.py",
+    },
+}
 
 
 @pytest.mark.container
-def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None) -> None:
+def test_every_command_of_the_generated_readme_works(
+    bake: Bake, engine: None, record_property: Callable[[str, object], None]
+) -> None:
     port = free_port()
     project = bake(project_name="Readme Check", python_version=PYTHONS[0], port=str(port))
     project.run("git", "init", "--quiet")
@@ -43,8 +75,9 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None) -
     detached: list[str] = []
     try:
         for command in here:
-            if command.startswith(ELSEWHERE):
+            if command.startswith(tuple(ELSEWHERE)):
                 continue
+            record_property("ran", command)
             if command.startswith(SERVING):
                 with serving(project, "bash", "-c", f"exec {command}", port=port):
                     assert page(port) == "<p>Hello, World!</p>", command
@@ -63,6 +96,58 @@ def test_every_command_of_the_generated_readme_works(bake: Bake, engine: None) -
             subprocess.run(["docker", "image", "rm", "--force", reference], capture_output=True, check=False)
     assert all(any(command.startswith(start) for command in served) for start in SERVING), served
     assert len(detached) == 3, detached
+
+
+def typed(markdown: str) -> list[str]:
+    """Return all that a document has its reader type: the lines of sh and bat blocks, and what follows a prompt."""
+    lines = "\n".join(blocks(markdown, "bat")).splitlines()
+    prompts = re.findall(r"^\$ (.*)$", "\n".join(blocks(markdown, "console")), re.MULTILINE)
+    return [*commands(markdown), *lines, *prompts]
+
+
+@pytest.mark.parametrize("document", RUN_BY)
+def test_every_command_of_the_other_documents_is_run_by_something(document: str) -> None:
+    found, run_by = typed((TEMPLATE / document).read_text(encoding="utf-8")), RUN_BY[document]
+
+    assert [command for command in found if not command.startswith(tuple(run_by))] == []
+    assert [start for start in run_by if not any(command.startswith(start) for command in found)] == []
+    assert [name for name in run_by.values() if not (TEMPLATE / name).is_file()] == []
+
+
+def test_no_document_is_forgotten() -> None:
+    """All others have nothing for their readers to type."""
+    forgotten = {
+        path.relative_to(TEMPLATE).as_posix()
+        for path in [*TEMPLATE.glob("*.md"), *(TEMPLATE / "workshop").glob("*.md")]
+        if typed(path.read_text(encoding="utf-8"))
+    } - RUN_BY.keys()
+    # The commands of the handout are examples, in which a reader puts a folder of his own.
+    assert forgotten == {"workshop/handout.md"}
+
+
+def test_without_make_the_commands_are_those_of_make() -> None:
+    dry = subprocess.run(
+        ["make", "--dry-run", "--always-make", "demo", "test"], cwd=TEMPLATE, capture_output=True, text=True, check=True
+    )
+    [elsewhere] = [block for block in blocks(README, "sh") if "venv" in block]
+    [windows] = blocks(README, "bat")
+
+    assert [line for line in dry.stdout.splitlines() if line in elsewhere.splitlines()] == elsewhere.splitlines()
+    assert windows.replace("\\", "/").replace("/Scripts/", "/bin/").replace("py -m", "python3 -m") == elsewhere
+
+
+def test_ci_runs_the_tests_as_everybody_does() -> None:
+    last = (TEMPLATE / ".ci/run").read_text(encoding="utf-8").splitlines()[-2:]
+
+    assert last == commands((TEMPLATE / "CONTRIBUTING.md").read_text(encoding="utf-8"))[:2]
+
+
+def test_make_help_names_every_target() -> None:
+    makefile = (TEMPLATE / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)) - {"help", "setup"}
+
+    assert set(re.findall(r'^\t@echo "make ([a-z-]+) ', makefile, re.MULTILINE)) == targets
+    assert targets <= set(re.findall(r"^[.]PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
 
 
 def test_the_refusal_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
