@@ -4,19 +4,24 @@ PYTHON ?= python3
 .PHONY: help setup demo test lint bench bench-start bench-bake rollout dialogue audit workshop handout kit refresh freshness doctor release
 
 help:
-	@echo "make demo   bake the default service, build its image, run it"
-	@echo "make test   run the test suite (container tests need Docker)"
-	@echo "make lint   check style and types of the template's own code"
-	@echo "make bench  measure against two typical images (with wrk, throughput as well)"
-	@echo "make rollout  replace replicas behind a proxy under load, and count what is lost"
-	@echo "make workshop  build, judge and measure the ladder of the workshop, and make its handout"
-	@echo "make handout  make the handout from what has been measured, as a web page and as PDF"
-	@echo "make audit  ask for known vulnerabilities in everything that is locked (needs the network)"
-	@echo "make kit    pack the workshop into one archive, for rooms without internet"
-	@echo "make refresh  bring everything that is pinned up to date (needs the network)"
-	@echo "make freshness  list how old every pin is (needs the network)"
-	@echo "make dialogue  record the dialogue in the README anew"
+	@echo "make demo         bake the default service, build its image, run it"
+	@echo "make test         run the test suite (container tests need Docker)"
+	@echo "make lint         check style and types of the template's own code"
 	@echo "make doctor SERVICE=../my-service  say what an older service lacks, and how to update it"
+	@echo
+	@echo "make workshop     build, judge and measure the ladder of the workshop, and make its handout"
+	@echo "make handout      make the handout from what has been measured, as a web page and as PDF"
+	@echo "make kit          pack the workshop into one archive, for rooms without internet"
+	@echo
+	@echo "make bench        measure against two typical images (with wrk, throughput as well)"
+	@echo "make bench-start  measure against the same service with an uncompiled standard library"
+	@echo "make bench-bake   measure a bake against that of an empty template"
+	@echo "make rollout      replace replicas behind a proxy under load, and count what is lost"
+	@echo
+	@echo "make refresh      bring everything that is pinned up to date (needs the network)"
+	@echo "make freshness    list how old every pin is (needs the network)"
+	@echo "make audit        ask for known vulnerabilities in everything that is locked (needs the network)"
+	@echo "make dialogue     record the dialogue in the README anew"
 	@echo "make release VERSION=0.2.0  commit and tag a release of the template"
 
 setup: .venv/installed

@@ -43,6 +43,7 @@ RUN_BY = {
         "docker run -p 5000:5000 my-python-app": "tests/test_container.py",
         "make demo": "tests/test_docs.py",
         "make test": ".ci/run",
+        "make doctor SERVICE=": "tests/test_doctor.py",
         "python3 -m venv .venv": "Makefile",
         ".venv/bin/": "Makefile",
         "py -m venv .venv": ".github/workflows/ci.yaml",
@@ -50,7 +51,13 @@ RUN_BY = {
         "cookiecutter . --no-input ": "tests/test_docs.py",
         "pytest tests/container": "tests/test_generated_suite.py",
     },
-    "CONTRIBUTING.md": {"make lint": ".ci/run", "make test": ".ci/run"},
+    "CONTRIBUTING.md": {
+        "make lint": ".ci/run",
+        "make test": ".ci/run",
+        "make release VERSION=": "tests/test_release.py",
+        "make refresh": "tests/test_refresh.py",
+        "make freshness": "tests/test_refresh.py",
+    },
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",
