@@ -38,7 +38,7 @@ if environment.metrics == "prometheus":
     from app.metrics import child_exit, on_exit, post_fork, post_request, pre_fork, pre_request  # noqa: F401
 
     bind.append(f"0.0.0.0:{environment.metrics_port}")
-    workers += 1
+    workers = 1 + (environment.web_concurrency or capacity.default_workers(besides=1))
 
 
 def when_ready(server: Any) -> None:

@@ -80,7 +80,7 @@ def post_fork(_: Any, worker: Any) -> None:
 
 
 def child_exit(_: Any, worker: Any) -> None:
-    """Forget what a worker that has ended was doing. What it has counted stays, and its successor goes on from there."""
+    """Forget what a worker that has ended was doing. What it has counted stays, for the next of its number."""
     multiprocess.mark_process_dead(worker.slot)  # type: ignore[no-untyped-call]
 
 
@@ -120,7 +120,7 @@ def matched(*_: Any, **__: Any) -> None:
 
 
 def post_request(worker: Any, req: Any, _: Any, resp: Any) -> None:
-    """Count a request. gunicorn calls this when the last byte has been sent, the view has failed or the client has gone."""
+    """Count a request: its last byte has been sent, its view has failed or its client has gone."""
     began, route = _current.began, _current.route
     _current.began = _current.route = None
     if began is None or resp is None or worker.exports or route in health.PATHS:
