@@ -63,7 +63,7 @@ def pre_fork(server: Any, worker: Any) -> None:
     """
     others = server.WORKERS.values()
     worker.slot = next(number for number in count(1) if number not in {other.slot for other in others})
-    worker.exports = len(others) >= server.num_workers - 1 and not any(other.exports for other in others)
+    worker.exports = len(others) >= max(1, server.num_workers - 1) and not any(other.exports for other in others)
     if worker.exports:
         worker.age = float("inf")
 

@@ -48,12 +48,12 @@ class Scraped:
 
 
 @contextmanager
-def started(image: docker.Image, *options: str) -> Iterator[docker.Container]:
+def started(image: docker.Image, *options: str, workers: int = WORKERS) -> Iterator[docker.Container]:
     """Run a container with metrics and the pages of injected/sitecustomize.py; wait for all of its processes."""
     injected = ("--mount", docker.INJECTED, "--env", "PYTHONPATH=/contract")
-    with docker.started(image, *ON, *injected, "--env", f"WEB_CONCURRENCY={WORKERS}", *options) as container:
+    with docker.started(image, *ON, *injected, "--env", f"WEB_CONCURRENCY={workers}", *options) as container:
         container.wait_until_serving()
-        assert container.wait_for_workers(WORKERS + 1) == WORKERS + 1, "one process more than workers, for the metrics"
+        assert container.wait_for_workers(workers + 1) == workers + 1, "one process more than workers, for the metrics"
         yield container
 
 
@@ -154,10 +154,14 @@ def test_slow_scrapers_hurt_nobody(image: docker.Image) -> None:
 
 def test_metrics_are_there_while_all_threads_are_busy(image: docker.Image) -> None:
     """A service is looked at when it hangs. Mend: answer scrapes in a process of its own."""
-    with started(image, "--env", "THREADS=1") as container, ThreadPoolExecutor(10) as clients:
-        for _ in range(10):
-            clients.submit(container.request, "/contract/sleep?1", timeout=20)
-        wait_until(lambda: Scraped(container).in_flight == WORKERS, "every thread of the workers is busy", seconds=2)
+    with started(image, "--env", "THREADS=1", workers=1) as container, ThreadPoolExecutor() as clients:
+        sleeping = clients.submit(container.request, "/contract/sleep?3")
+        wait_until(lambda: Scraped(container).in_flight == 1, "the one thread is busy")
+        waiting = clients.submit(container.request, "/")
+        time.sleep(0.5)
+        assert Scraped(container).in_flight == 1
+        assert not waiting.done(), "the thread was not busy: this proves nothing"
+        assert (sleeping.result().status, waiting.result().status) == (200, 200)
 
 
 def test_metrics_change_neither_life_nor_stop(image: docker.Image) -> None:
