@@ -30,15 +30,15 @@ FILES_OF_ALL = {
     "requirements-dev.txt",
     "requirements.in",
     "requirements.txt",
-    *(f"app/{name}.py" for name in ("__init__", "__main__", "capacity", "errors", "health", "logs", "request_ids")),
-    *(f"app/{name}.py" for name in ("security", "settings", "views", "worker")),
+    *(f"app/{name}.py" for name in ("__init__", "__main__", "capacity", "errors", "health", "logs", "metrics")),
+    *(f"app/{name}.py" for name in ("request_ids", "security", "settings", "views", "worker")),
     *(f"tests/unit/{name}.py" for name in ("conftest", "test_capacity", "test_errors", "test_health", "test_logs")),
     *(
         f"tests/unit/test_{name}.py"
-        for name in ("healthcheck", "request_ids", "security", "settings", "views", "worker")
+        for name in ("healthcheck", "metrics", "request_ids", "security", "settings", "views", "worker")
     ),
     *(f"tests/container/{name}.py" for name in ("conftest", "docker", "load", "scorecard")),
-    *(f"tests/container/test_{name}.py" for name in ("build", "compose", "faults", "image", "service")),
+    *(f"tests/container/test_{name}.py" for name in ("build", "compose", "faults", "image", "metrics", "service")),
     *(f"tests/container/injected/{name}.py" for name in ("bytecode", "extensions", "sitecustomize")),
 }
 FILES_BY_ANSWER = {

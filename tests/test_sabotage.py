@@ -43,6 +43,8 @@ EXECUTABLE, IMPORTABLE = "test_image.py::test_no_build_tools", "test_image.py::t
 SHIPPED = "test_build.py::test_nothing_but_the_service_is_shipped"
 COMPILED = "test_image.py::test_all_code_is_compiled"
 CLEAN = "test_service.py::test_a_clean_life_leaves_a_clean_log"
+KILLED = "test_metrics.py::test_no_count_goes_backwards_where_workers_are_killed"
+WITHOUT_METRICS = "test_metrics.py::test_without_metrics_there_is_nothing_of_them[off]"
 STOP = "test_service.py::test_a_stop_lets_requests_in_flight_finish"
 
 SABOTAGES = {
@@ -385,6 +387,84 @@ SABOTAGES = {
         "test_faults.py::test_memory_after_load_stays_within_budget",
         "memory grew in each of 5 rounds",
         then=Sabotage("app/views.py", "blueprint = ", "CACHE: list[bytearray] = []\nblueprint = ", "", ""),
+    ),
+    "metrics: each worker for itself": Sabotage(
+        "app/metrics.py",
+        "values.ValueClass = ",
+        "_ = ",
+        "test_metrics.py::test_the_requests_of_all_workers_are_added_up",
+        "0 of 3000",
+    ),
+    "metrics: a file for each process": Sabotage(
+        "app/metrics.py",
+        "MultiProcessValue(lambda: _slot)",
+        "MultiProcessValue()",
+        KILLED,
+        "each restart of a worker leaves files",
+        then=Sabotage("app/metrics.py", "mark_process_dead(worker.slot)", "mark_process_dead(worker.pid)", "", ""),
+    ),
+    "metrics: the dead at work": Sabotage(
+        "app/metrics.py",
+        "    multiprocess.mark_process_dead(worker.slot)",
+        "    del worker",
+        KILLED,
+        "still in flight",
+    ),
+    "metrics: paths as routes": Sabotage(
+        "app/metrics.py",
+        "request.url_rule.rule if request.url_rule else UNMATCHED",
+        "request.path",
+        "test_metrics.py::test_clients_cannot_add_series",
+        "not counted",
+    ),
+    "metrics: verbs as methods": Sabotage(
+        "app/metrics.py",
+        "req.method if req.method in METHODS else OTHER_METHOD",
+        "req.method",
+        "test_metrics.py::test_clients_cannot_add_series",
+        "VERB99",
+    ),
+    "metrics: no process of their own": Sabotage(
+        "gunicorn.conf.py",
+        "    workers = 1 + (",
+        "    workers = (",
+        "test_metrics.py::test_metrics_are_there_while_all_threads_are_busy",
+        "one process more than workers",
+    ),
+    "metrics: a scraper takes a thread": Sabotage(
+        "gunicorn.conf.py",
+        "worker_class = worker.Worker",
+        'worker_class = "gthread"',
+        "test_metrics.py::test_slow_scrapers_hurt_nobody",
+        "timed out",
+    ),
+    "metrics: scrapes logged": Sabotage(
+        "app/metrics.py",
+        '        logging.getLogger("gunicorn.access").disabled = True\n',
+        "",
+        "test_metrics.py::test_metrics_change_neither_life_nor_stop",
+        "scrapes are logged",
+    ),
+    "metrics: always on": Sabotage(
+        "gunicorn.conf.py",
+        'if environment.metrics == "prometheus":',
+        "if True:",
+        WITHOUT_METRICS,
+        "(4, True, True, True) == (3, False, False, False)",
+    ),
+    "metrics: imported by all": Sabotage(
+        "app/__init__.py",
+        "from flask import Flask\n",
+        "import prometheus_client\nfrom flask import Flask\n",
+        WITHOUT_METRICS,
+        "(3, False, False, True) == (3, False, False, False)",
+    ),
+    "metrics: on the port of the service": Sabotage(
+        "app/settings.py",
+        '        if values.get("metrics") == "prometheus" and ',
+        "        if False and ",
+        "test_metrics.py::test_metrics_need_a_port_of_their_own",
+        "too many values to unpack",
     ),
     "grace too short": Sabotage(
         "compose.yaml",

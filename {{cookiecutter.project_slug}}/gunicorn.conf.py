@@ -10,7 +10,7 @@ from app import capacity, health, logs, settings, worker
 environment = settings.load()
 
 wsgi_app = "app:create_app()"
-bind = f"0.0.0.0:{environment.port}"
+bind = [f"0.0.0.0:{environment.port}"]
 
 # Threads overlap waiting, processes overlap computing and outlive each other's crashes. Loading the application once,
 # before the fork, saves every further worker its import and lets it share the memory.
@@ -32,6 +32,13 @@ forwarded_allow_ips = ""
 
 logger_class = logs.GunicornLogger
 logconfig_dict = logs.configuration(environment.log_level, environment.log_format)
+
+if environment.metrics == "prometheus":
+    # Only here, and all of it: without metrics there is nothing to import, to run or to wait for.
+    from app.metrics import child_exit, on_exit, post_fork, post_request, pre_fork, pre_request  # noqa: F401
+
+    bind.append(f"0.0.0.0:{environment.metrics_port}")
+    workers = 1 + (environment.web_concurrency or capacity.default_workers(besides=1))
 
 
 def when_ready(server: Any) -> None:

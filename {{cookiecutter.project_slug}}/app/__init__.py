@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app import errors, health, request_ids, security, settings, views
+from app import errors, health, request_ids, security, settings
 
 
 def create_app(config: settings.Settings | None = None) -> Flask:
@@ -10,6 +10,9 @@ def create_app(config: settings.Settings | None = None) -> Flask:
 
     Without `config` the environment is read, and a bad variable stops the process (see `settings.load`).
     """
+    # Not before: what they import may make metrics, and gunicorn.conf.py has to say first how those are kept.
+    from app import views
+
     config = config or settings.load()
     app = Flask(__name__)
     app.register_blueprint(views.blueprint)

@@ -69,6 +69,9 @@ class Settings:
     trusted_hops: int = variable("0", whole_number(0, 16))
     log_level: str = variable("info", one_of("debug", "info", "warning", "error"))
     log_format: str = variable("json", one_of("json", "text"))
+    metrics: str = variable("off", one_of("off", "prometheus"))
+    # The one that OpenTelemetry's exporters for Prometheus have.
+    metrics_port: int = variable("9464", whole_number(1, 65535))
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -83,6 +86,9 @@ class Settings:
             except ValueError:
                 unset = "" if default is None else f", for example {default}"
                 problems.append(f"{name}={text[:80]!a} is not valid: it {rule.words}{unset}")
+        if values.get("metrics") == "prometheus" and values.get("metrics_port") == (port := values.get("port")):
+            free = next(number for number in (9464, 9465) if number != port)
+            problems.append(f"METRICS_PORT='{port}' is not valid: it must be another than PORT, for example {free}")
         if problems:
             raise SettingsError("\n".join(problems))
         return cls(**values)

@@ -294,6 +294,8 @@ BAD_VALUES = {
     "TRUSTED_HOPS": "all",
     "LOG_LEVEL": "loud",
     "LOG_FORMAT": "xml",
+    "METRICS": "on",
+    "METRICS_PORT": "0",
 }
 
 

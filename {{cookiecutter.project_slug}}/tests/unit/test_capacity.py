@@ -59,6 +59,12 @@ def test_workers_follow_the_limits(tmp_path: Path, quota: str, memory: str, work
     assert default_workers(root) == workers
 
 
+def test_other_processes_have_their_share_of_the_memory(tmp_path: Path) -> None:
+    root = _v2(tmp_path, "max", str(40 * MIB + 3 * 16 * MIB))
+
+    assert default_workers(root, besides=1) == 2
+
+
 def test_a_large_machine_does_not_mean_a_large_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
 

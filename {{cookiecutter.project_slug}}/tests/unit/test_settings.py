@@ -35,6 +35,7 @@ def test_values_come_from_the_environment() -> None:
         ("THREADS", "1_0", "THREADS='1_0' is not valid: it must be a whole number from 1 to 256, for example 8"),
         ("TIMEOUT", "\u0663", r"TIMEOUT='\u0663' is not valid: it must be a whole number from 1 to 3600, for"),
         ("LOG_LEVEL", "INFO", "LOG_LEVEL='INFO' is not valid: it must be one of debug, info, warning, error, for"),
+        ("METRICS", "on", "METRICS='on' is not valid: it must be one of off, prometheus, for example off"),
         ("LOG_FORMAT", "x\ny", r"LOG_FORMAT='x\ny' is not valid: it must be one of json, text, for example json"),
     ],
 )
@@ -49,6 +50,17 @@ def test_a_bad_value_is_named_with_its_rule(name: str, value: str, message: str)
 def test_all_bad_values_are_reported_at_once() -> None:
     with pytest.raises(SettingsError, match=r"\APORT=.*\nTHREADS=.*\Z"):
         Settings.from_environ({"THREADS": "-1", "PORT": "9" * 10_000})
+
+
+@pytest.mark.parametrize(("port", "free"), [("8080", 9464), ("9464", 9465)])
+def test_metrics_need_a_port_of_their_own(port: str, free: int) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({"METRICS": "prometheus", "PORT": port, "METRICS_PORT": port})
+
+    assert str(caught.value) == (
+        f"METRICS_PORT='{port}' is not valid: it must be another than PORT, for example {free}"
+    )
+    assert Settings.from_environ({"PORT": port, "METRICS_PORT": port}).metrics == "off"
 
 
 def test_a_bad_environment_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,11 @@ with suppress(ImportError):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [str(os.getpid()).encode()]
         if environ["PATH_INFO"] == "/contract/sleep":
+            environ["PATH_INFO"] = "/"
+            answer = _wsgi_app(self, environ, start_response)
             print("contract: asleep", flush=True)  # noqa: T201 - the log is how a test knows that the request is in flight
             time.sleep(float(environ["QUERY_STRING"]))
-            environ["PATH_INFO"] = "/"
+            return answer
         return _wsgi_app(self, environ, start_response)
 
     Flask.wsgi_app = _with_contract_pages  # type: ignore[method-assign]

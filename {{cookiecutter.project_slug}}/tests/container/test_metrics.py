@@ -1,0 +1,212 @@
+"""METRICS=prometheus, as a scraper sees it. No row of the contract: it is this service's own, and off by default."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.settings import Settings
+from tests.container import docker
+from tests.container.load import load
+
+pytestmark = pytest.mark.usefixtures("own")
+
+SERVICE_PORT = Settings.from_environ({}).port
+PORT = 9464 if SERVICE_PORT != 9464 else 9465
+ON = ("--env", "METRICS=prometheus", "--env", f"METRICS_PORT={PORT}", "--publish", f"127.0.0.1::{PORT}")
+WORKERS = 3
+
+
+class Scraped:
+    """What a scrape has found: samples by their name and the values of their labels."""
+
+    def __init__(self, container: docker.Container) -> None:
+        """Scrape, as Prometheus would."""
+        response = docker.Container(container.identity, PORT).request("/metrics")
+        assert response.status == 200, response.body
+        families = text_string_to_metric_families(response.body.decode())
+        self.samples = [sample for family in families for sample in family.samples]
+
+    def total(self, name: str, **labels: str) -> float:
+        """Return the sum of all samples of a name that have these labels."""
+        return sum(
+            sample.value for sample in self.samples if sample.name == name if labels.items() <= sample.labels.items()
+        )
+
+    @property
+    def answered(self) -> float:
+        """Return the number of requests for the page that have been answered with 200."""
+        return self.total("http_requests_total", method="GET", route="/", status="200")
+
+    @property
+    def in_flight(self) -> float:
+        """Return the number of requests that are being answered."""
+        return self.total("http_requests_in_flight")
+
+
+@contextmanager
+def started(image: docker.Image, *options: str, workers: int = WORKERS) -> Iterator[docker.Container]:
+    """Run a container with metrics and the pages of injected/sitecustomize.py; wait for all of its processes."""
+    injected = ("--mount", docker.INJECTED, "--env", "PYTHONPATH=/contract")
+    with docker.started(image, *ON, *injected, "--env", f"WEB_CONCURRENCY={workers}", *options) as container:
+        container.wait_until_serving()
+        assert container.wait_for_workers(workers + 1) == workers + 1, "one process more than workers, for the metrics"
+        yield container
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
+    """Wait for something; fail saying what, where it does not come."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"after {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def python(container: docker.Container, program: str) -> str:
+    """Run a program of Python in the container; return what it prints."""
+    return docker.run("exec", container.identity, "python3", "-I", "-c", program).stdout
+
+
+def files(container: docker.Container) -> set[str]:
+    """Return the names of the files in which the workers count."""
+    return set(python(container, "import glob; print(*glob.glob('/dev/shm/metrics-*/*'))").split())
+
+
+def test_the_requests_of_all_workers_are_added_up(image: docker.Image) -> None:
+    """Who scrapes one worker sees a third of the truth, and another third the next time.
+
+    Mend: app/metrics.py, where workers get their files and who adds them up.
+    """
+    with started(image) as container:
+        before = Scraped(container).answered
+        assert load(container, requests=3000, clients=30) == []
+        wait_until(lambda: Scraped(container).answered == before + 3000, f"{Scraped(container).answered} of 3000")
+        found = Scraped(container)
+        counting = [name for name in files(container) if "/counter_" in name]
+
+    assert len(counting) > 1, f"a single worker has answered all requests, which proves nothing: {counting}"
+    assert found.total("http_request_duration_seconds_count", method="GET", route="/") == found.answered
+    assert found.total("http_request_duration_seconds_bucket", route="/", le="+Inf") == found.answered
+    assert 0 < found.total("http_request_duration_seconds_sum", route="/") < 3000
+    assert found.in_flight == 0
+
+
+def test_no_count_goes_backwards_where_workers_are_killed(image: docker.Image) -> None:
+    """A counter that falls is read as a restart, and every rate and alert built on it is wrong for a while.
+
+    Mend: give the files of a worker to its successor, forget only what it was doing (`child_exit`).
+    """
+    with started(image) as container, ThreadPoolExecutor(5) as clients:
+        assert load(container, requests=600, clients=30) == []
+        wait_until(lambda: Scraped(container).answered >= 600, "not all requests are counted")
+        for _ in range(5):
+            clients.submit(container.request, "/contract/sleep?20", timeout=30)
+        wait_until(lambda: Scraped(container).in_flight == 5, "five requests are being answered")
+        before = Scraped(container).answered
+
+        victims = container.workers()
+        container.signal("SIGKILL", victims)
+        wait_until(lambda: len(set(container.workers()) - set(victims)) == WORKERS + 1, "not all processes are back")
+
+        assert Scraped(container).in_flight == 0, "what a killed worker was answering is still in flight"
+        assert Scraped(container).answered == before
+        assert load(container, requests=600, clients=30) == []
+        wait_until(lambda: Scraped(container).answered == before + 600, "a new worker does not go on counting")
+        numbers = {name.rpartition("_")[2] for name in files(container)}
+
+    assert numbers <= {f"{number}.db" for number in range(1, WORKERS + 2)}, "each restart of a worker leaves files"
+
+
+def test_clients_cannot_add_series(image: docker.Image) -> None:
+    """A label with whatever clients send fills the memory of the service, and of Prometheus.
+
+    Mend: patterns instead of paths, and known methods only.
+    """
+    with started(image) as container:
+        for number in range(100):
+            container.request(f"/no/such/page/{number}?{number}", method=f"VERB{number}")
+        wait_until(lambda: Scraped(container).total("http_requests_total", route="unmatched") == 100, "not counted")
+        found = Scraped(container)
+
+    series = {tuple(one.labels.values()) for one in found.samples if one.name == "http_requests_total"}
+    assert series == {("GET", "/", "200"), ("other", "unmatched", "404")}
+
+
+def test_slow_scrapers_hurt_nobody(image: docker.Image) -> None:
+    """Whoever reaches the port can open connections and send nothing; the service and other scrapers must not notice.
+
+    Mend: an event loop that waits for requests, as in app/worker.py, in a process of its own.
+    """
+    with started(image) as container, ExitStack() as stack:
+        exporter = docker.Container(container.identity, PORT)
+        for _ in range(200):
+            stack.enter_context(exporter.open_socket()).sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
+        began = time.monotonic()
+        Scraped(container)
+        assert container.request("/").status == 200
+        seconds = time.monotonic() - began
+
+    assert seconds < 1, f"beside 200 slow scrapers a scrape and a request took {seconds:.1f} s"
+
+
+def test_metrics_are_there_while_all_threads_are_busy(image: docker.Image) -> None:
+    """A service is looked at when it hangs. Mend: answer scrapes in a process of its own."""
+    with started(image, "--env", "THREADS=1", workers=1) as container, ThreadPoolExecutor() as clients:
+        sleeping = clients.submit(container.request, "/contract/sleep?3")
+        wait_until(lambda: Scraped(container).in_flight == 1, "the one thread is busy")
+        waiting = clients.submit(container.request, "/")
+        time.sleep(0.5)
+        assert Scraped(container).in_flight == 1
+        assert not waiting.done(), "the thread was not busy: this proves nothing"
+        assert (sleeping.result().status, waiting.result().status) == (200, 200)
+
+
+def test_metrics_change_neither_life_nor_stop(image: docker.Image) -> None:
+    """Read-only, as any user, in little memory (README.md names 80 MiB), with a clean log, and ended at once."""
+    limits = ("--user", "1234567:0", "--memory", "80m", "--memory-swap", "80m")
+    with docker.started(image, *ON, *limits) as container:
+        container.wait_until_serving()
+        assert container.wait_for_workers(2) == 2
+        assert load(container, requests=2000, clients=10) == []
+        wait_until(lambda: Scraped(container).answered >= 2000, "not all requests are counted")
+        container.request("/healthz")
+        assert Scraped(container).total("http_requests_total", route="/healthz") == 0
+        seconds = container.stop()
+        state, lines = container.state, container.logs
+
+    assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
+    assert seconds < 3, f"the stop took {seconds:.1f} s"
+    assert not [line for line in lines if '"level": "INFO"' not in line]
+    assert not [line for line in lines if "/metrics" in line], "scrapes are logged"
+
+
+@pytest.mark.parametrize("options", [(), ON], ids=["off", "prometheus"])
+def test_without_metrics_there_is_nothing_of_them(image: docker.Image, options: tuple[str, ...]) -> None:
+    """Who does not ask for metrics does not pay for them: no import in any process, no process, no port, no file.
+
+    That all of it is found where metrics are on shows that this test can see it. Mend: gunicorn.conf.py.
+    """
+    trace = ("--env", "PYTHONPROFILEIMPORTTIME=1", "--env", f"WEB_CONCURRENCY={WORKERS}")
+    connect = f"import socket; print(socket.socket().connect_ex(('127.0.0.1', {PORT})))"
+    with docker.started(image, *trace, *options) as container:
+        container.wait_until_serving()
+        processes = container.wait_for_workers(WORKERS)
+        connected = python(container, connect).split() == ["0"]
+        written = files(container)
+        imported = [line for line in container.logs if "prometheus_client" in line]
+
+    on = options == ON
+    assert (processes, connected, bool(written), bool(imported)) == (WORKERS + on, on, on, on)
+
+
+def test_metrics_need_a_port_of_their_own(image: docker.Image) -> None:
+    """Two listeners on one port are a mistake that must be named. Mend: app/settings.py."""
+    options = ("--rm", "--label", docker.LABEL, "--env", "METRICS=prometheus", "--env", f"METRICS_PORT={SERVICE_PORT}")
+    done = docker.run("run", *options, image.reference, check=False)
+
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line == f"METRICS_PORT='{SERVICE_PORT}' is not valid: it must be another than PORT, for example {PORT}"
+    assert done.returncode == 1
