@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hooks.pre_gen_project import RULES
 from tests.conftest import TEMPLATE, Bake, BakedProject, skip_or_fail
@@ -90,6 +92,14 @@ def _command_line_bake(output: Path, *launcher: str, **environment: str) -> dict
         capture_output=True,
     )
     return BakedProject(output / "hello-service", output).files()
+
+
+@pytest.mark.parametrize("slug", ["true", "null", "on"])
+def test_a_slug_that_yaml_takes_for_a_value_stays_a_name(bake: Bake, slug: str) -> None:
+    files = bake(project_slug=slug).files()
+
+    assert yaml.safe_load(files["compose.yaml"])["name"] == slug
+    assert tomllib.loads(files["pyproject.toml"].decode())["project"]["name"] == slug
 
 
 def test_two_bakes_are_the_same_bytes(tmp_path: Path) -> None:
