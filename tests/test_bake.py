@@ -131,7 +131,7 @@ def test_every_answer_reaches_every_place(bake: Bake) -> None:
     assert "PORT=8080\nEXPOSE 8080" in files["Dockerfile"]
     assert 'vendor="acme/web"' in files["Dockerfile"]
     assert 'port: int = variable("8080"' in files["app/settings.py"]
-    assert 'ports: ["${HOST_PORT:-8080}:8080"]' in files["compose.yaml"]
+    assert 'published: "${HOST_PORT:-8080}", target: 8080 }]' in files["compose.yaml"]
     assert "image: ${IMAGE:-acme/web/shop}" in files["compose.yaml"]
     assert 'name = "shop"' in files["pyproject.toml"]
     assert "docker run --rm -p 8080:8080 shop" in files["README.md"]

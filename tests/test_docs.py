@@ -92,14 +92,15 @@ def test_every_command_of_the_generated_readme_works(
             else:
                 project.run("bash", "-c", command)
             if " --detach --no-build " in command:
-                at = re.search(r"HOST_PORT=127\.0\.0\.1:(\d+)", command)
+                at = re.search(r"HOST_PORT=(\d+)", command)
                 assert page(int(at[1]) if at else port) == "<p>Hello, World!</p>", command
                 detached.append(command)
     finally:
         compose = ("docker", "compose", "--profile", "dev", "--profile", "test")
         for name in ("readme-check", "readme-check-1", "readme-check-2"):
             project.run(*compose, "--project-name", name, "down", "--volumes", "--timeout", "1", "--rmi", "all")
-        for reference in ("readme-check", "my-org/readme-check:0.1.0"):
+        built = docker("images", "--quiet", "--filter", "label=com.docker.compose.project=readme-check").split()
+        for reference in ("readme-check", "my-org/readme-check:0.1.0", *built):
             subprocess.run(["docker", "image", "rm", "--force", reference], capture_output=True, check=False)
     assert all(any(command.startswith(start) for command in served) for start in SERVING), served
     assert len(detached) == 3, detached
