@@ -84,13 +84,18 @@ def own_user_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     cookiecutter leaves each hook it has rendered in the folder for temporary files; here that is one of pytest's.
     """
     home = tmp_path_factory.mktemp("cookiecutter")
-    config = home / "config.yaml"
-    config.write_text(f'cookiecutters_dir: "{home.as_posix()}"\nreplay_dir: "{home.as_posix()}"\n')
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("COOKIECUTTER_CONFIG", str(config))
+        environment.setenv("COOKIECUTTER_CONFIG", str(user_configuration(home)))
         environment.setenv("TMPDIR", str(home))
         environment.setattr(tempfile, "tempdir", str(home))
         yield
+
+
+def user_configuration(home: Path) -> Path:
+    """Write a configuration by which cookiecutter keeps what it downloads and replays in `home`; return its path."""
+    config = home / "config.yaml"
+    config.write_text(f'cookiecutters_dir: "{home.as_posix()}"\nreplay_dir: "{home.as_posix()}"\n')
+    return config
 
 
 @pytest.fixture(scope="session")
@@ -152,6 +157,10 @@ class Forge:
 @pytest.fixture
 def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
     """Return a forge that holds the template as it is, tagged v0.1.0. Git and all that use it go there."""
+    # Of its own, as cookiecutter asks what to do with the download of another test.
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    monkeypatch.setenv("COOKIECUTTER_CONFIG", str(user_configuration(downloads)))
     remote = tmp_path / "forge"
     config = tmp_path / "gitconfig"
     config.write_text(
