@@ -1,8 +1,8 @@
 """Replace every replica of the service under constant load, and count what is lost: `make rollout`.
 
 Three replicas, each brought up by the compose.yaml of the service, stand behind HAProxy (proxy/haproxy.cfg), which
-asks their /readyz. All the while requests come at a constant rate, whatever becomes of them. Each takes a tenth of a
-second, so that every replica always has some in flight.
+asks their /readyz. All the while requests come at a constant rate, whatever becomes of them. Each takes 50 ms,
+so that every replica always has some in flight.
 
     update     each replica in turn is replaced by another image, built from edited code
     roll back  each is replaced by the first image again, and one is killed outright before
@@ -57,7 +57,7 @@ PAGE = """
 
 @blueprint.route("/work", methods=["GET", "POST"])
 def work() -> str:
-    time.sleep(0.1)
+    time.sleep(0.05)
     return "{version}"
 """
 
@@ -163,7 +163,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a run: its events, its requests, and how many of them the proxy had to send more than once."""
+    """A part of a run: its events, its requests, and how often the proxy had to send one again."""
 
     title: str
     events: Sequence[Event]
@@ -242,8 +242,9 @@ class Cluster:
         return {row["svname"]: row for row in csv.DictReader(lines) if row["pxname"] == "replicas"}
 
     def retried(self) -> int:
-        """Return how many requests the proxy has had to send again so far."""
-        return int(self.statistics()["BACKEND"]["wretr"])
+        """Return how often the proxy has had to send a request again so far, to the same replica or to another."""
+        counts = self.statistics()["BACKEND"]
+        return int(counts["wretr"]) + int(counts["wredis"])
 
     def wait_until_used(self, *replicas: str) -> None:
         """Wait until the proxy sends requests to all of them."""
