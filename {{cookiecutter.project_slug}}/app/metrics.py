@@ -1,8 +1,8 @@
 """Metrics for Prometheus, of all workers together. gunicorn.conf.py imports this module only with METRICS=prometheus.
 
-Every worker counts in files of its own in shared memory. One process more, which is no worker to the clients of the
-service but one to gunicorn, that starts, watches and stops it, adds them up for whoever asks on METRICS_PORT: it
-answers while all threads of the workers are busy, and whoever asks too much takes no thread from them.
+Every worker counts in files of its own, in shared memory. One process more adds them up for whoever asks on
+METRICS_PORT. To gunicorn it is a worker like the others, so it is started, watched and stopped like them; but it has no
+part in the service: it answers while all their threads are busy, and whoever asks too much takes none of them.
 """
 
 import logging
@@ -20,12 +20,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 
 from app import health, settings
 
-# Both labels have a bounded set of values, whatever a client sends: each new one costs memory here and in Prometheus.
+# Labels have a bounded set of values, whatever a client sends: each new one costs memory here and in Prometheus.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 OTHER_METHOD = "other"
 UNMATCHED = "unmatched"  # the route of a request that no view takes: rules begin with a slash
 
-# What the library names its files by. By process id, as is its default, every restart of a worker would leave some.
+# What the library names its files by. By process id, which is its default, every restart of a worker would leave some.
 _slot = 0
 _directory = tempfile.mkdtemp(prefix="metrics-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _directory
@@ -56,10 +56,10 @@ _current = _Current()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give a new worker the lowest number that is free, and its part: the one more that there is asks nobody's share.
+    """Give a new worker the lowest number that is free, and say whether it is the one that exports.
 
-    It comes last, so that no start waits for it. To gunicorn, which ends the oldest where there are too many, it is
-    always the youngest.
+    That one comes last, so that no start waits for it, and has no age: where there are too many, gunicorn ends the
+    oldest.
     """
     others = server.WORKERS.values()
     worker.slot = next(number for number in count(1) if number not in {other.slot for other in others})
