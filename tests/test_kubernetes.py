@@ -137,6 +137,12 @@ def test_the_newest_version_is_that_of_kubectl() -> None:
     assert f"v{VERSIONS[-1]}." in json.loads(done.stdout)["clientVersion"]["gitVersion"]
 
 
+def test_the_readmes_name_the_versions(untouched: BakedProject) -> None:
+    assert f"schemas of Kubernetes {' and '.join(VERSIONS)}, " in (TEMPLATE / "README.md").read_text(encoding="utf-8")
+    own = (untouched.path / "README.md").read_text(encoding="utf-8")
+    assert f"For Kubernetes {VERSIONS[0]} and newer." in own
+
+
 @pytest.mark.parametrize("slug", ["x" * 58 + "-abcd", "true", "null"])
 def test_any_slug_gives_names_that_kubernetes_takes(bake: Bake, slug: str) -> None:
     service = bake(deploy="kubernetes", project_slug=slug)
