@@ -4,6 +4,7 @@ import http.client
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -228,6 +229,12 @@ def leave_out(config: pytest.Config, message: str) -> NoReturn:
     """Skip, in CI as well, what no machine has to have everything for, and have the summary say so."""
     config.stash.setdefault(SKIPPED, set()).add(message)
     pytest.skip(message)
+
+
+def pytest_configure() -> None:
+    """Let what tests start hear an interrupt: a shell that runs pytest in the background has all of it ignore that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

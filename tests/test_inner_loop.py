@@ -87,7 +87,11 @@ def serving(project: BakedProject, *command: str, port: int, **variables: str) -
             yield server
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=30)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 @pytest.fixture
