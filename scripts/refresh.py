@@ -118,6 +118,7 @@ def pythons(asking: Asking) -> list[Change]:
     replacements = {
         quoted[0]: quoted[1],
         ", ".join(old): ", ".join(new),
+        " ".join(old): " ".join(new),
         f"{', '.join(old[:-1])} or {old[-1]}": f"{', '.join(new[:-1])} or {new[-1]}",
         f"{oldest} to {youngest[0]}": f"{oldest} to {youngest[1]}",
         old[0]: new[0],

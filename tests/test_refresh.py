@@ -245,8 +245,12 @@ def baseline(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Conf
     pyproject = (path / "pyproject.toml").read_text(encoding="utf-8")
     pyproject = re.sub(r"(?s)^dev = \[.*?^\]", 'dev = ["flask", "pytest"]', pyproject, flags=re.MULTILINE)
     (path / "pyproject.toml").write_text(pyproject, encoding="utf-8")
-    (path / SERVICE / "requirements.in").write_text("flask\ngunicorn\n")
-    (path / SERVICE / "requirements-dev.in").write_text("-r requirements.in\n-c requirements.txt\npytest\n")
+    for name, needed in {
+        "requirements.in": "flask\ngunicorn\n",
+        "requirements-dev.in": "-r requirements.in\n-c requirements.txt\npytest\n",
+    }.items():
+        comments = re.findall(r"^#.*\n", (path / SERVICE / name).read_text(encoding="utf-8"), re.MULTILINE)
+        (path / SERVICE / name).write_text("".join(comments) + needed)
     (path / LOCKS[3]).with_suffix(".in").write_text("flask\npytest\n")
     for lock, names in {
         LOCKS[0]: "flask gunicorn",
@@ -501,16 +505,17 @@ def test_a_new_default_python_and_debian_arrive_everywhere(clone: Clone) -> None
     assert "-slim-sarge AS base" in clone.text(DOCKERFILE)
     assert f'python-version: "{new}"' in clone.text(WORKFLOW)
     assert MEASURED.findall(clone.text("README.md")) == MEASURED.findall((TEMPLATE / "README.md").read_text("utf-8"))
-    checks = ("test_the_questions_of_the_readme_are_those_that_are_asked", "test_versions_agree_everywhere")
+    checks = "questions_of_the_readme or workflow_names or (python and not answer)"
     done = subprocess.run(
-        [TOOLS / "pytest", "-q", *(f"tests/test_docs.py::{check}" for check in checks)],
+        [TOOLS / "pytest", "-q", "tests/test_docs.py", "tests/test_versions.py", "-m", "not container", "-k", checks],
         cwd=clone.path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    assert "2 passed" in done.stdout, done.stdout
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"^(\d+) passed", done.stdout, re.MULTILINE)[0]) > 5, done.stdout
     assert clone.run("refresh", today=settled) == (0, "Everything is up to date.\n")
 
 

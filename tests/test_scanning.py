@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.conftest import LABEL, TEMPLATE, TOOLS, BakedProject, docker, skip_or_fail
 
 pytestmark = pytest.mark.container
 
 LOCK = (TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt").read_text(encoding="utf-8")
-LOCKED = {name.lower(): version for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", LOCK, re.MULTILINE)}
+LOCKED = {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", LOCK, re.MULTILINE)}
 OFFLINE = ["--quiet", "--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-version-check"]
 
 
@@ -42,7 +43,7 @@ def _scan(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 def _packages(sbom: str) -> dict[str, str]:
     components = json.loads(sbom)["components"]
-    return {part["name"].lower(): part["version"] for part in components if part["type"] == "library"}
+    return {canonicalize_name(part["name"]): part["version"] for part in components if part["type"] == "library"}
 
 
 def test_the_command_of_the_readme_lists_all_packages(
