@@ -177,7 +177,12 @@ def test_the_changelog_is_in_the_form_it_names() -> None:
 
 
 def test_make_passes_the_version_on_and_asks_for_it() -> None:
-    shown = subprocess.run(["make", "-n", "release", "VERSION=0.2.0"], cwd=TEMPLATE, capture_output=True, check=True)
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "-n", "release", "VERSION=0.2.0"],
+        cwd=TEMPLATE,
+        capture_output=True,
+        check=True,
+    )
     assert shown.stdout.endswith(b'.venv/bin/python -m scripts.release "0.2.0"\n')
 
     done = subprocess.run(["make", "release"], cwd=TEMPLATE, capture_output=True, text=True, check=False)
