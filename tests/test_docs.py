@@ -68,6 +68,7 @@ RUN_BY = {
 
 
 @pytest.mark.container
+@pytest.mark.slow
 def test_every_command_of_the_generated_readme_works(
     bake: Bake, engine: None, record_property: Callable[[str, object], None]
 ) -> None:
@@ -256,6 +257,7 @@ def test_make_demo_runs_the_service_in_a_container(tmp_path: Path, engine: None,
     assert command == "docker rm --force hello-service-demo"
 
 
+@pytest.mark.slow
 def test_make_demo_without_docker_serves_from_a_virtual_environment(
     tmp_path: Path, stop: Callable[[str], None]
 ) -> None:
