@@ -23,6 +23,7 @@ from packaging.version import Version
 from rich.console import Console
 
 from hooks.pre_gen_project import RULES
+from scripts import pins
 from workshop.check import NOT_COPIED, BuildError, CheckError, build, remove_own, require_engine
 from workshop.contract import STATIC, TEMPLATE, Contract, ContractError, Verdict
 
@@ -122,11 +123,9 @@ def compare(service: Service, fresh: Mapping[str, bytes], made_from: Mapping[str
 
 def older(lock: str, own: str, fresh: str) -> Iterator[str]:
     """Yield a line for each package that a lock pins to an older version than today's does."""
-    pin = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
-    pinned = dict(pin.findall(own))
-    for name, version in pin.findall(fresh):
-        if name in pinned and Version(pinned[name]) < Version(version):
-            yield f"{name} {pinned[name]} in {lock}; today's is {version}"
+    pinned, todays = pins.locked(own), pins.locked(fresh)
+    for name in pins.older(todays, pinned):
+        yield f"{name} {pinned[name]} in {lock}; today's is {todays[name]}"
 
 
 def judge(service: Service, fresh: Path, output: Path, *, fast: bool) -> Verdict:

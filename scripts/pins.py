@@ -225,6 +225,15 @@ def comparable(version: str) -> Version:
         return Version(re.split(r"[-+]", version)[0])
 
 
+def older(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """Return the packages whose version in the new lock is less than in the old one."""
+
+    def newest(versions: str) -> Version:
+        return max(map(comparable, versions.split(", ")))
+
+    return [name for name in old if name in new and newest(new[name]) < newest(old[name])]
+
+
 def version_of(tag: str) -> Version | None:
     """Return the version within a tag, None if there is none."""
     found = TAG.fullmatch(tag)

@@ -38,7 +38,6 @@ from scripts.pins import (
     Tree,
     UnknownError,
     UnreachableError,
-    comparable,
     cycles,
     debian_choice,
     debian_release,
@@ -46,6 +45,7 @@ from scripts.pins import (
     midnight,
     npm_locked,
     offered_pythons,
+    older,
     oldest_python,
     pins,
     python_choices,
@@ -195,15 +195,6 @@ def relock(lock: Path, asking: Asking) -> str:
         said = done.stderr[done.stderr.find("error: ") :]
         raise UnreachableError(f"uv: {' '.join(said.removeprefix('error: ').split())[:300]}")
     return lock.read_text(encoding="utf-8")
-
-
-def older(old: dict[str, str], new: dict[str, str]) -> list[str]:
-    """Return the packages whose version went back."""
-
-    def newest(versions: str) -> Version:
-        return max(map(comparable, versions.split(", ")))
-
-    return [name for name in old if name in new and newest(new[name]) < newest(old[name])]
 
 
 def follow(required: re.Match[str], versions: dict[str, str]) -> str:

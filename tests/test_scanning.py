@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
+from benchmarks import bench
 from tests.conftest import LABEL, TEMPLATE, TOOLS, BakedProject, docker, skip_or_fail
 
 pytestmark = pytest.mark.container
 
-LOCK = (TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt").read_text(encoding="utf-8")
-LOCKED = {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", LOCK, re.MULTILINE)}
+LOCKED = bench.pins(TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt")
 OFFLINE = ["--quiet", "--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-version-check"]
 
 
