@@ -36,8 +36,8 @@ KEPT_SECONDS, KEPT = 1.0, 20
 CLIENTS, IN_FLIGHT, ANSWERS_BEFORE_STOP = 20, 4, 200
 # A busy machine may sleep through the first drain, but not through the second.
 DRAINS = (2, 20)
-# Seconds after the start, then stops at the first response: other workers are just being forked.
-EARLY_STOPS = (*(tenth / 10 for tenth in range(11)), *["the first response"] * 5)
+# SIGTERM at so many moments of a start, and a fifth more after it: other workers are just being forked.
+START_MOMENTS = 20
 
 
 class NoReleaseError(Exception):
@@ -218,16 +218,18 @@ def check_drain(candidate: Candidate) -> None:
 
 def check_early_stop(candidate: Candidate) -> None:
     """End at SIGTERM from the first moment: by the signal itself before there is a handler, else with 0."""
-    for moment in EARLY_STOPS:
+    began = time.monotonic()
+    with candidate.serving() as service:
+        start = time.monotonic() - began
+        service.process.terminate()
+    for moment in range(START_MOMENTS * 6 // 5):
+        seconds = start * moment / START_MOMENTS
         try:
             with candidate.serving(wait=False, WEB_CONCURRENCY=2) as service:
-                if isinstance(moment, float):
-                    time.sleep(moment)
-                else:
-                    service.wait_for("/readyz", 200)
+                time.sleep(seconds)
                 service.process.terminate()
         except RedError as error:
-            raise RedError(f"SIGTERM at {moment}: {error}") from None
+            raise RedError(f"SIGTERM {seconds:.2f} s after the start: {error}") from None
 
 
 def check_second_signal(candidate: Candidate) -> None:
