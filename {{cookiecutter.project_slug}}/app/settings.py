@@ -142,7 +142,8 @@ def _value(name: str, environ: Mapping[str, str], rule: Mapping[str, Any]) -> An
         found = found if path is None else Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise SettingsError(f"{name}_FILE={path!a} cannot be read: {reason}") from None
+        shown_path = f"={path!a}" if shown else ""  # or it might be the secret itself
+        raise SettingsError(f"{name}_FILE{shown_path} cannot be read: {reason}") from None
     if found is None and default is REQUIRED:
         raise SettingsError(f"{name} is missing: it must be {words}; set it, or the path of a file in {name}_FILE")
     if found is None:
