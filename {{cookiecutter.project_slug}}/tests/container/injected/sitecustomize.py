@@ -1,6 +1,7 @@
-"""Mounted into a container by the contract: gives any Flask application two more pages, without a change of its image.
+"""Mounted into a container by the contract: gives any Flask application more pages, without a change of its image.
 
-/contract/sleep?3 waits 3 seconds, then answers like /; /contract/worker tells the number of the process that answers.
+/contract/sleep?3 waits 3 seconds, then responds like /; /contract/worker tells the number of the process that responds;
+/contract/read reads the body, then responds like /; /contract/client tells address, scheme and host as views see them.
 """
 
 import os
@@ -17,6 +18,13 @@ with suppress(ImportError):
         if environ["PATH_INFO"] == "/contract/worker":
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [str(os.getpid()).encode()]
+        if environ["PATH_INFO"] == "/contract/read":
+            environ["wsgi.input"].read()
+            environ["PATH_INFO"], environ["REQUEST_METHOD"] = "/", "GET"
+            return _wsgi_app(self, environ, start_response)
+        if environ["PATH_INFO"] == "/contract/client":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [" ".join(environ[name] for name in ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST")).encode()]
         if environ["PATH_INFO"] == "/contract/sleep":
             environ["PATH_INFO"] = "/"
             answer = _wsgi_app(self, environ, start_response)
