@@ -143,7 +143,10 @@ def test_an_update_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """A release at noon must not be noticed by anybody. Fix: DRAIN_DELAY above what two health checks take."""
+    """A release at noon must not be noticed, not even by POST requests, which the proxy must not send twice.
+
+    Fix: DRAIN_DELAY above what two health checks of the proxy take.
+    """
     monkeypatch.setenv("IMAGE", f"{image.reference}-new")
     docker.run("tag", image.reference, f"{image.reference}-new")
     lost: list[str] = []
@@ -151,7 +154,7 @@ def test_an_update_loses_nothing(
     with ThreadPoolExecutor(1) as pool:
         updated = pool.submit(_update, compose)
         while not updated.done():
-            lost += load(proxy, requests=100, clients=4)
+            lost += load(proxy, requests=100, clients=4, method="POST", path="/contract/read")
             rounds += 1
     record_property("lost in an update", f"{len(lost)} of {100 * rounds}")
 
