@@ -58,10 +58,16 @@ def test_the_proxy_alone_can_be_reached(compose: list[str], proxy: docker.Contai
 
 def test_a_client_cannot_choose_its_address(proxy: docker.Container) -> None:
     """Rate limits, audits and links rely on it. Fix: the proxy sets the three headers, TRUSTED_HOPS is 1."""
-    forged = {"X_Forwarded_For": "192.0.2.1", "X_Forwarded_Proto": "https", "X_Forwarded_Host": "evil.example"}
-    address, scheme, host = proxy.request("/contract/client", Host="shop.example", **forged).body.decode().split()
+    seen = proxy.request(
+        "/contract/client",
+        Host="shop.example",
+        X_Forwarded_For="192.0.2.1",
+        X_Forwarded_Proto="https",
+        X_Forwarded_Host="evil.example",
+    )
+    address, scheme, host = seen.body.decode().split()
 
-    assert address != forged["X_Forwarded_For"]
+    assert address != "192.0.2.1"
     assert (scheme, host) == ("http", "shop.example")
 
 
