@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake rollout dialogue audit workshop handout kit refresh freshness doctor release
+.PHONY: help setup demo test lint bench bench-start bench-bake rollout dialogue audit gunicorn workshop handout kit refresh freshness doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
@@ -21,6 +21,7 @@ help:
 	@echo "make refresh      bring everything that is pinned up to date (needs the network)"
 	@echo "make freshness    list how old every pin is (needs the network)"
 	@echo "make audit        ask for known vulnerabilities in everything that is locked (needs the network)"
+	@echo "make gunicorn     start and stop the service with every gunicorn it allows (needs the network)"
 	@echo "make dialogue     record the dialogue in the README anew"
 	@echo "make release VERSION=0.2.0  commit and tag a release of the template"
 
@@ -73,6 +74,9 @@ refresh: setup
 
 freshness: setup
 	.venv/bin/python -m scripts.freshness
+
+gunicorn: setup
+	.venv/bin/python -m tools.gunicorn_releases
 
 doctor: setup
 	.venv/bin/python -m scripts.doctor $(if $(SERVICE),"$(SERVICE)",$(error name the folder of the service: make doctor SERVICE=../my-service))

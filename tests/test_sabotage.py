@@ -43,7 +43,6 @@ EXECUTABLE, IMPORTABLE = "test_image.py::test_no_build_tools", "test_image.py::t
 SHIPPED = "test_build.py::test_nothing_but_the_service_is_shipped"
 COMPILED = "test_image.py::test_all_code_is_compiled"
 CLEAN = "test_service.py::test_a_clean_life_leaves_a_clean_log"
-KILLED = "test_metrics.py::test_no_count_goes_backwards_where_workers_are_killed"
 WITHOUT_METRICS = "test_metrics.py::test_without_metrics_there_is_nothing_of_them[off]"
 STOP = "test_service.py::test_a_stop_lets_requests_in_flight_finish"
 
@@ -142,11 +141,75 @@ SABOTAGES = {
         "venv/pip.conf",
     ),
     "oversize bodies accepted": Sabotage(
-        "app/security.py",
-        "    app.before_request(refuse_oversize_body)\n",
+        "app/bodies.py",
+        "        if announced > limit:\n            raise RequestEntityTooLarge\n",
         "",
         "test_service.py::test_an_oversize_body_is_refused",
         "[b'405'] == [b'413']",
+    ),
+    "chunked bodies cut": Sabotage(
+        "app/bodies.py",
+        "            if len(whole) > limit:\n                raise RequestEntityTooLarge\n",
+        "            if len(whole) > limit:\n                break\n",
+        "test_service.py::test_an_oversize_chunked_body_is_refused_and_not_cut",
+        "[b'200'] == [b'413']",
+    ),
+    "a part of a body taken for the whole": Sabotage(
+        "app/bodies.py",
+        "            if len(data) < wanted:\n",
+        "            if False:\n",
+        "test_service.py::test_a_body_that_ends_early_is_not_taken_for_whole[plain]",
+        "[b'200'] == [b'400']",
+    ),
+    "a malformed body is the service's fault": Sabotage(
+        "app/bodies.py",
+        "        except Exception:  # servers",
+        "        except KeyError:  # servers",
+        "test_service.py::test_a_body_that_ends_early_is_not_taken_for_whole[malformed chunk]",
+        "[b'500'] == [b'400']",
+    ),
+    "connections closed under the client": Sabotage(
+        "app/bodies.py",
+        "    if body := environ.get(ENVIRON_KEY):\n",
+        "    if body := environ.get(None):\n",
+        "test_service.py::test_a_client_that_is_still_sending_gets_the_refusal",
+        "assert [[",
+    ),
+    "a view ends its worker": Sabotage(
+        "app/middleware.py",
+        "        except BaseException as error:\n",
+        "        except Exception as error:\n",
+        "test_service.py::test_a_view_cannot_end_its_worker",
+        "RemoteDisconnected",
+    ),
+    "IPv4 only": Sabotage(
+        "gunicorn.conf.py",
+        "'[::]' if socket.has_dualstack_ipv6() else '0.0.0.0'",
+        "'0.0.0.0'",
+        "test_service.py::test_it_serves_on_ipv6",
+        "ConnectionRefusedError",
+    ),
+    "SIGTERM unheard at first": Sabotage(
+        "app/__main__.py",
+        "signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n",
+        "",
+        "test_service.py::test_sigterm_has_a_handler_before_anything_is_loaded",
+        "['False', 'False'] == ['True', 'False']",
+    ),
+    "ETags of fixed dates": Sabotage(
+        "Dockerfile",
+        " + \\\n && find /srv -type f ! -name '*.py*' -exec cksum {} + \\\n"
+        '  | while read -r sum _ file; do touch -d "@$sum" "$file"; done\n',
+        " +\n",
+        "test_build.py::test_a_file_that_has_changed_is_sent_again",
+        "a file that has changed has the same ETag",
+    ),
+    "modes of the checkout": Sabotage(
+        "Dockerfile",
+        "chmod -R u=rwX,go=rX /srv \\\n && ",
+        "",
+        "test_build.py::test_a_checkout_for_one_user_only_builds_the_same_image",
+        "the service does not answer",
     ),
     "errors as HTML": Sabotage(
         "app/__init__.py",
@@ -159,18 +222,18 @@ SABOTAGES = {
         "gunicorn.conf.py", "control_socket_disable = True", "", CLEAN, "nothing to complain about"
     ),
     "log lines as text": Sabotage(
-        "app/settings.py", 'variable("json"', 'variable("text"', CLEAN, "this line is not a JSON object"
+        "app/settings.py", 'default="json"', 'default="text"', CLEAN, "this line is not a JSON object"
     ),
-    "heartbeat on disk": Sabotage(
-        "gunicorn.conf.py",
-        'worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None',
+    "temporary files on disk": Sabotage(
+        "Dockerfile",
+        " TMPDIR=/dev/shm",
         "",
         "test_service.py::test_the_page_is_served",
         "the service does not answer; its log ends with",
     ),
     "probes logged": Sabotage(
-        "app/logs.py",
-        "path in health.PATHS or ",
+        "app/access_log.py",
+        "path not in health.PATHS and ",
         "",
         "test_service.py::test_probes_are_not_logged",
         "GET /healthz 200",
@@ -183,7 +246,7 @@ SABOTAGES = {
         "'a b' != 'a b'",
     ),
     "no time to finish": Sabotage(
-        "app/settings.py", 'variable("7"', 'variable("1"', STOP, "request in flight was lost"
+        "app/settings.py", "3600, default=7)", "3600, default=1)", STOP, "request in flight was lost"
     ),
     "killed, not stopped": Sabotage(
         "Dockerfile", COMMAND, f'ENTRYPOINT ["sh", "-c", "\\"$@\\"; exit $?", "-"]\n{COMMAND}', STOP, "was lost"
@@ -311,11 +374,17 @@ SABOTAGES = {
     ),
     "health check without an answer": Sabotage(
         "healthcheck.py",
-        'return None if b" 200 " in answer',
+        'return None if response.split(None, 2)[1:2] == [b"200"]',
         "return None if True",
         "test_service.py::test_it_becomes_unhealthy_when_its_workers_hang",
         "not unhealthy",
-        then=Sabotage("healthcheck.py", 'answer = connection.makefile("rb").readline(100)', 'answer = b""', "", ""),
+        then=Sabotage(
+            "healthcheck.py",
+            'response = ask(int(os.environ["PORT"]))',
+            'response = connect(int(os.environ["PORT"])).close() or b""',
+            "",
+            "",
+        ),
     ),
     "healthy after half a minute": Sabotage(
         "Dockerfile",
@@ -326,8 +395,8 @@ SABOTAGES = {
     ),
     "drain removed": Sabotage(
         "gunicorn.conf.py",
-        "    server.handle_term = handle_term\n",
-        "",
+        "                prepare_the_drain(arbiter, environment.drain_delay)\n",
+        "                pass\n",
         "test_service.py::test_readiness_ends_before_the_service_does",
         "Connection re",
     ),
@@ -340,17 +409,17 @@ SABOTAGES = {
     ),
     "workers fixed at 4": Sabotage(
         "gunicorn.conf.py",
-        "environment.web_concurrency or capacity.default_workers()",
+        "environment.web_concurrency or capacity.default_workers(other_processes=int(with_metrics))",
         "4",
         "test_service.py::test_the_number_of_workers_is_taken_from_the_environment",
         "assert 4 == 1",
     ),
     "environment unchecked": Sabotage(
         "app/__main__.py",
-        "    settings.load()\n",
-        "",
+        'if settings.load().metrics == "prometheus":',
+        "if False:",
         "test_service.py::test_a_bad_value_ends_the_container_with_one_clear_line",
-        "too many values to unpack",
+        "Traceback (most recent call last)",
     ),
     "limits ignored": Sabotage(
         "app/capacity.py",
@@ -368,17 +437,10 @@ SABOTAGES = {
     ),
     "one process": Sabotage(
         "gunicorn.conf.py",
-        "environment.web_concurrency or capacity.default_workers()",
+        "environment.web_concurrency or capacity.default_workers(other_processes=int(with_metrics))",
         "1",
         "test_faults.py::test_a_killed_worker_takes_only_its_own_requests_along",
         "a single worker holds every request",
-    ),
-    "threads that wait for clients": Sabotage(
-        "gunicorn.conf.py",
-        "worker_class = worker.Worker",
-        'worker_class = "gthread"',
-        "test_faults.py::test_slow_clients_do_not_stop_others_being_served",
-        "timed out",
     ),
     "a cache without bound": Sabotage(
         "app/views.py",
@@ -390,24 +452,16 @@ SABOTAGES = {
     ),
     "metrics: each worker for itself": Sabotage(
         "app/metrics.py",
-        "values.ValueClass = ",
-        "_ = ",
+        "import time\n",
+        'import os\nimport time\n\nos.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)\n',
         "test_metrics.py::test_the_requests_of_all_workers_are_added_up",
         "0 of 3000",
     ),
-    "metrics: a file for each process": Sabotage(
-        "app/metrics.py",
-        "MultiProcessValue(lambda: _slot)",
-        "MultiProcessValue()",
-        KILLED,
-        "each restart of a worker leaves files",
-        then=Sabotage("app/metrics.py", "mark_process_dead(worker.slot)", "mark_process_dead(worker.pid)", "", ""),
-    ),
     "metrics: the dead at work": Sabotage(
-        "app/metrics.py",
-        "    multiprocess.mark_process_dead(worker.slot)",
-        "    del worker",
-        KILLED,
+        "app/exporter.py",
+        "                mark_process_dead(pid)",
+        "                pass",
+        "test_metrics.py::test_no_count_goes_backwards_where_workers_are_killed",
         "still in flight",
     ),
     "metrics: paths as routes": Sabotage(
@@ -419,43 +473,50 @@ SABOTAGES = {
     ),
     "metrics: verbs as methods": Sabotage(
         "app/metrics.py",
-        "req.method if req.method in METHODS else OTHER_METHOD",
-        "req.method",
+        "            method = method if method in METHODS else OTHER_METHOD\n",
+        "",
         "test_metrics.py::test_clients_cannot_add_series",
         "VERB99",
     ),
     "metrics: no process of their own": Sabotage(
-        "gunicorn.conf.py",
-        "    workers = 1 + (",
-        "    workers = (",
+        "app/__main__.py",
+        "_exporter = start_exporter()",
+        'os.environ["PROMETHEUS_MULTIPROC_DIR"] = "/dev/shm"',
         "test_metrics.py::test_metrics_are_there_while_all_threads_are_busy",
         "one process more than workers",
     ),
     "metrics: a scraper takes a thread": Sabotage(
-        "gunicorn.conf.py",
-        "worker_class = worker.Worker",
-        'worker_class = "gthread"',
+        "app/exporter.py",
+        "threading.active_count() < MAX_CONNECTIONS",
+        "True",
         "test_metrics.py::test_slow_scrapers_hurt_nobody",
-        "timed out",
+        "each slow scraper holds a thread",
     ),
-    "metrics: scrapes logged": Sabotage(
-        "app/metrics.py",
-        '        logging.getLogger("gunicorn.access").disabled = True\n',
-        "",
-        "test_metrics.py::test_metrics_change_neither_life_nor_stop",
-        "scrapes are logged",
+    "metrics: a hook of gunicorn": Sabotage(
+        "app/__main__.py",
+        "        _exporter = start_exporter()",
+        '        os.environ["PROMETHEUS_MULTIPROC_DIR"] = "/dev/shm"',
+        "test_metrics.py::test_hooks_of_the_owner_do_not_switch_metrics_off",
+        "one process more than workers",
+        then=Sabotage(
+            "gunicorn.conf.py",
+            "prepare_the_fork(os.getpid())",
+            "\n\ndef on_starting(_):\n    from app.__main__ import start_exporter\n\n    start_exporter()\n",
+            "",
+            "",
+        ),
     ),
     "metrics: always on": Sabotage(
-        "gunicorn.conf.py",
-        'if environment.metrics == "prometheus":',
+        "app/__main__.py",
+        'if settings.load().metrics == "prometheus":',
         "if True:",
         WITHOUT_METRICS,
-        "(4, True, True, True) == (3, False, False, False)",
+        "(4, True, False, True) == (3, False, False, False)",
     ),
     "metrics: imported by all": Sabotage(
         "app/__init__.py",
-        "from flask import Flask\n",
-        "import prometheus_client\nfrom flask import Flask\n",
+        "    from app import caching",
+        "    import prometheus_client\n\n    from app import caching",
         WITHOUT_METRICS,
         "(3, False, False, True) == (3, False, False, False)",
     ),

@@ -1,83 +1,94 @@
-"""How gunicorn serves the application. What an operator may change is in app/settings.py."""
+"""How gunicorn serves the application. What an operator may change is in app/settings.py.
+
+Settings and server hooks of yours may be added: nothing here needs a hook. https://gunicorn.org/reference/settings/
+"""
 
 import gc
 import os
 import signal
+import socket
+import sys
+from functools import cache
 from typing import Any
 
-from app import capacity, health, logs, settings, worker
+from app import access_log, capacity, health, logs, settings
 
 environment = settings.load()
+with_metrics = environment.metrics == "prometheus"
+if with_metrics and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    sys.exit("METRICS=prometheus needs a service that is started by `python -m app`")
 
 wsgi_app = "app:create_app()"
-bind = [f"0.0.0.0:{environment.port}"]
+# One socket for IPv6 and IPv4, where the kernel has both.
+bind = f"{'[::]' if socket.has_dualstack_ipv6() else '0.0.0.0'}:{environment.port}"
 
 # Threads overlap waiting, processes overlap computing and outlive each other's crashes. Loading the application once,
-# before the fork, saves every further worker its import and lets it share the memory.
-worker_class = worker.Worker
-workers = environment.web_concurrency or capacity.default_workers()
+# before the fork, saves every further worker its import and lets it share the memory. gevent must come before it.
+worker_class = environment.worker_class
+workers = environment.web_concurrency or capacity.default_workers(other_processes=int(with_metrics))
 threads = environment.threads
-preload_app = True
+preload_app = worker_class == "gthread"
 
 timeout = environment.timeout
 graceful_timeout = environment.graceful_timeout
 keepalive = environment.keep_alive
 
-# Memory, not disk: the heartbeat file would block on a busy disk, and has no place on a read-only one.
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 # The control socket wants a writable home directory, and nothing here uses it.
 control_socket_disable = True
 # app/security.py alone decides which proxies are trusted.
 forwarded_allow_ips = ""
 
-logger_class = logs.GunicornLogger
+logger_class = access_log.GunicornLogger
 logconfig_dict = logs.configuration(environment.log_level, environment.log_format)
-
-if environment.metrics == "prometheus":
-    # Only here, and all of it: without metrics there is nothing to import, to run or to wait for.
-    from app.metrics import child_exit, on_exit, post_fork, post_request, pre_fork, pre_request  # noqa: F401
-
-    bind.append(f"0.0.0.0:{environment.metrics_port}")
-    workers = 1 + (environment.web_concurrency or capacity.default_workers(besides=1))
+logs.capture()
 
 
-def when_ready(server: Any) -> None:
-    """Prepare the fork of the workers, and put the drain in front of gunicorn's own graceful stop.
+@cache  # gunicorn reads this file again on SIGHUP
+def prepare_the_fork(arbiter: int) -> None:
+    """Have memory and signals of the arbiter in order whenever it forks a worker."""
 
-    On SIGTERM /readyz turns 503 at once, and for DRAIN_DELAY seconds all else goes on as before, so that load
-    balancers notice in time. A second SIGTERM cuts the wait short.
-    """
-    # What has been loaded by now stays. Without this, the first full collection in a worker would touch all of it, and
-    # with that copy every page the workers share.
-    gc.freeze()
+    def before() -> None:
+        if os.getpid() == arbiter:
+            # What has been loaded by now stays. Without this, the first full collection in a worker would touch all of
+            # it, and with that copy every page that the workers share.
+            gc.freeze()
+            # A worker that is told to stop before it has handlers would not hear of it, and end by SIGKILL.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            if environment.drain_delay:
+                prepare_the_drain(arbiter, environment.drain_delay)
 
-    stop = server.handle_term
-
-    def handle_term() -> None:
-        first = not health.draining()
-        health.start_draining()
-        if first and environment.drain_delay:
-            signal.alarm(environment.drain_delay)
-        else:
-            stop()
-
-    signal.signal(signal.SIGALRM, lambda *_: server.signal(signal.SIGTERM, None))
-    server.handle_term = handle_term
-
-    # A worker that is told to stop before it has handlers of its own would never hear of it, and the service would stop
-    # by GRACEFUL_TIMEOUT and SIGKILL. So the signal waits during the fork, here and in the worker until it is ready.
-    spawn = server.spawn_worker
-
-    def spawn_worker() -> Any:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        try:
-            return spawn()
-        finally:
+    def in_arbiter() -> None:
+        if os.getpid() == arbiter:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-    server.spawn_worker = spawn_worker
+    def in_worker() -> None:
+        if os.getppid() == arbiter:
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    os.register_at_fork(before=before, after_in_parent=in_arbiter, after_in_child=in_worker)
 
 
-def post_worker_init(_: Any) -> None:
-    """Let a worker hear SIGTERM, now that it has its handlers."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+@cache
+def prepare_the_drain(arbiter: int, seconds: int) -> None:
+    """Put the drain before the handler that gunicorn has set: /readyz says 503 at once, and all else goes on.
+
+    A second SIGTERM cuts the wait short.
+    """
+    stop: Any = signal.getsignal(signal.SIGTERM)
+    if not callable(stop):
+        os.write(2, b"DRAIN_DELAY cannot work: this release of gunicorn does not handle SIGTERM\n")
+        os._exit(1)
+
+    def begin(number: int, frame: Any) -> None:
+        if os.getpid() != arbiter or health.draining():
+            stop(number, frame)
+        else:
+            health.start_draining()
+            signal.alarm(seconds)
+
+    signal.signal(signal.SIGTERM, begin)
+    signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
+
+
+prepare_the_fork(os.getpid())

@@ -8,19 +8,19 @@ from pathlib import Path
 # the fork, so workers share most of it.
 WORKER_BYTES = 16 * 2**20
 BASE_BYTES = 40 * 2**20
-MOST_WORKERS = 12
+MAX_WORKERS = 12
 
 
-def default_workers(root: Path = Path("/"), besides: int = 0) -> int:
+def default_workers(root: Path = Path("/"), other_processes: int = 0) -> int:
     """Return one worker per CPU of the quota and one more, as long as the memory limit allows; at least one.
 
     One more, because one that is killed or stuck must not take the whole service with it. The memory must also hold
-    `besides` other processes of the size of a worker. Limits come from the cgroup, version 2 or 1, below `root`:
+    `other_processes` of the size of a worker. Limits come from the cgroup, version 2 or 1, below `root`:
     `os.cpu_count` and `os.process_cpu_count` do not see them.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = min(math.ceil(min(_cpu_quota(root), cpus)) + 1, MOST_WORKERS)
-    fitting = (_memory_limit(root) - BASE_BYTES) / WORKER_BYTES - besides
+    wanted = min(math.ceil(min(_cpu_quota(root), cpus)) + 1, MAX_WORKERS)
+    fitting = (_memory_limit(root) - BASE_BYTES) / WORKER_BYTES - other_processes
     return int(max(1, min(wanted, fitting)))
 
 

@@ -1,38 +1,35 @@
-"""Errors as problem details (RFC 9457): one JSON shape for every client that does not ask for HTML."""
+"""Errors as problem details (RFC 9457): one JSON shape for every client, or a page for a browser."""
 
 import json
+from wsgiref.types import WSGIEnvironment
 
 from flask import Flask, request
-from werkzeug.exceptions import HTTPException, RequestTimeout
-from werkzeug.wrappers import Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request, Response
 
 from app import request_ids
 
 
 def init_app(app: Flask) -> None:
-    """Answer every HTTP error of `app`, and every uncaught exception, through `problem`."""
-    app.register_error_handler(HTTPException, problem)
-    # What the socket raises where a client pauses for too long in the middle of a body (see app/worker.py).
-    app.register_error_handler(BlockingIOError, lambda _: problem(RequestTimeout()))
+    """Send every HTTP error of `app`, and every uncaught exception, through `response`."""
+    app.register_error_handler(HTTPException, lambda error: response(error, request.environ))
 
 
-def problem(error: HTTPException) -> Response:
+def response(error: HTTPException, environ: WSGIEnvironment) -> Response:
     """Return the response to `error`, with its own headers (Allow, Retry-After …) kept."""
-    response = error.get_response(request.environ)
-    if error.response is not None or _prefers_html():
-        return response
-    details = {
-        "type": "about:blank",
-        "title": error.name,
-        "status": error.code,
-        "detail": error.description,
-        "request_id": request_ids.current(),
-    }
-    response.data = json.dumps(details)
-    response.content_type = "application/problem+json"
-    return response
+    given = Response.force_type(error.get_response(environ), environ)
+    if error.response is not None or given.status_code < 400:  # made by a view, or a redirect
+        return given
+    ids = request_ids.fields()
+    if _prefers_html(environ):
+        given.data = given.get_data(as_text=True) + "".join(f"<p>{key}: <code>{ids[key]}</code>\n" for key in ids)
+        return given
+    details = {"type": "about:blank", "title": error.name, "status": error.code, "detail": error.description}
+    given.data = json.dumps(details | ids)
+    given.content_type = "application/problem+json"
+    return given
 
 
-def _prefers_html() -> bool:
-    accepted = request.accept_mimetypes
+def _prefers_html(environ: WSGIEnvironment) -> bool:
+    accepted = Request(environ).accept_mimetypes
     return accepted["text/html"] > max(accepted["application/problem+json"], accepted["application/json"])

@@ -1,40 +1,29 @@
-"""What the service accepts from a client, and what it tells a browser."""
+"""Which proxies are believed, and what a browser is told."""
 
-from flask import Flask, abort, request
+from wsgiref.types import WSGIEnvironment
+
+from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.wrappers import Response
 
 from app.settings import Settings
 
-# The strict end of the OWASP Secure Headers Project. A view that needs more sets its own header, and that one stays.
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+# The strict end of the OWASP Secure Headers Project. A view that needs something else sets its own header, which stays.
+HEADERS = {"Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+# A page may load what the service itself serves. Nothing else is a page, so nothing may run in it.
+PAGE = {"Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'"}
+DATA = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 def init_app(app: Flask, config: Settings) -> None:
-    """Limit the size of bodies, trust as many proxies as there are, and set secure response headers."""
-    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
-    app.before_request(refuse_oversize_body)
-    app.after_request(add_headers)
-    if config.trusted_hops:
-        hops = config.trusted_hops
+    """Believe as many proxies as there are."""
+    if hops := config.trusted_hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
 
 
-def refuse_oversize_body() -> None:
-    """Answer 413 before any view runs; Flask itself would notice only when a view reads the body."""
-    limit = request.max_content_length
-    if limit is not None and (request.content_length or 0) > limit:
-        abort(413)
-
-
-def add_headers(response: Response) -> Response:
-    """Add the headers that the response does not have yet."""
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-    return response
+def completed(headers: list[tuple[str, str]], environ: WSGIEnvironment) -> list[tuple[str, str]]:
+    """Return the headers of a response, and the secure ones that it lacks."""
+    present = {name.lower(): value for name, value in headers}
+    is_page = present.get("content-type", "").startswith(("text/html", "application/xhtml"))
+    wanted = HEADERS | (PAGE if is_page else DATA) | (HTTPS if environ["wsgi.url_scheme"] == "https" else {})
+    return headers + [(name, value) for name, value in wanted.items() if name.lower() not in present]

@@ -38,17 +38,22 @@ HARDENED = (
 )
 
 
-# Prints the processes whose parent is process 1 of the container. There may be no ps, and no shell to run it.
+# Prints the service, which is process 1 of the container or the child of an init, and the processes whose parent it is.
+# There may be no ps, and no shell to run it.
 LIST_WORKERS = """
 import os
+parents, names = {}, {}
 for number in filter(str.isdigit, os.listdir("/proc")):
     try:
         with open(f"/proc/{number}/stat") as stat:
-            parent = stat.read().rpartition(")")[2].split()[1]
-    except FileNotFoundError:
+            head, _, tail = stat.read().rpartition(")")
+    except (FileNotFoundError, ProcessLookupError):
         continue
-    if parent == "1":
-        print(number)
+    names[number], parents[number] = head.partition("(")[2], tail.split()[1]
+service = "1"
+if names["1"] in {"docker-init", "tini", "dumb-init", "catatonit"}:
+    service = min((number for number, parent in parents.items() if parent == "1"), key=int, default="1")
+print(service, *(number for number, parent in parents.items() if parent == service))
 """
 
 
@@ -248,8 +253,12 @@ class Container:
         return state
 
     def workers(self) -> list[int]:
-        """Return the processes besides the first, by their numbers inside the container."""
-        return [int(number) for number in self._python(LIST_WORKERS).split()]
+        """Return the processes that the service has started, by their numbers inside the container."""
+        return [int(number) for number in self._python(LIST_WORKERS).split()[1:]]
+
+    def main_process(self) -> int:
+        """Return the first process of the service, by its number inside the container: 1, or more under an init."""
+        return int(self._python(LIST_WORKERS).split()[0])
 
     def wait_for_workers(self, count: int, seconds: float = 10) -> int:
         """Wait until there are `count` workers, and a moment to see whether there will be more; return their number."""
@@ -271,6 +280,15 @@ class Container:
         usage = json.loads(run("stats", "--no-stream", "--format", "json", self.identity).stdout)["MemUsage"]
         number, unit = re.split(r"(?<=[0-9])(?=[A-Z])", usage.split(" / ")[0])
         return int(float(number) * {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit])
+
+    def status_over_ipv6(self) -> int:
+        """Return the status of / at the container's own address of IPv6."""
+        inspected = run("container", "inspect", "--format", "{{json .NetworkSettings.Networks}}", self.identity).stdout
+        (network,) = json.loads(inspected).values()
+        target = (network["GlobalIPv6Address"], self.service_port)
+        connect = f"import socket; s = socket.create_connection({target!r}, 5)"
+        ask = "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(1000).split()[1].decode())"
+        return int(self._python(f"{connect}; {ask}"))
 
     def open_socket(self) -> socket.socket:
         """Return a connection that has sent nothing yet. Close it."""
@@ -296,16 +314,19 @@ class Container:
         finally:
             connection.close()
 
-    def send(self, raw: bytes, timeout: float = 10) -> bytes:
-        """Send bytes that need not be HTTP; return all that comes back until the service closes the connection."""
+    def send(self, raw: bytes, timeout: float = 20, end: bool = False) -> bytes:
+        """Send bytes that need not be HTTP; return all that comes back until the service closes the connection.
+
+        With `end`, the client says that no more will come.
+        """
         with socket.create_connection(self.address, timeout) as connection:
-            connection.sendall(raw)
             received = b""
-            try:
+            with suppress(ConnectionResetError, BrokenPipeError):  # what arrived before is the response
+                connection.sendall(raw)
+                if end:
+                    connection.shutdown(socket.SHUT_WR)
                 while chunk := connection.recv(65536):
                     received += chunk
-            except ConnectionResetError:
-                pass  # what arrived before the reset is the answer
             return received
 
     def wait_until_serving(self, seconds: float = 20) -> None:

@@ -24,14 +24,15 @@ ROWS = {
     11: "A change of code installs nothing; builds are reproducible",
     12: "Good and bad requests get the right answers",
     13: "The log is clean, in JSON, with request ids",
-    14: "Runs as any user, and without a network",
+    14: "Runs as any user, from any checkout, and without a network",
     15: "Becomes healthy soon, and unhealthy when it hangs",
     16: "A stop loses no request and is not delayed",
     17: "Port and workers come from the environment, checked",
     18: "Workers follow the limits; 64 MiB are enough",
     19: "A killed worker takes only its own requests along",
-    20: "Slow clients do not stop others being served",
+    20: "Behind its proxy, slow clients do not stop others being served",
     21: "Memory stays within budget under load",
+    22: "Serves on an IPv6 network",
 }
 
 Status = Literal["passed", "failed", "not applicable", "not run"]

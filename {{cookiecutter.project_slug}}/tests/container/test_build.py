@@ -1,4 +1,4 @@
-"""The contract, rows 7 and 11: what a build of this project ships, and what building it again costs."""
+"""The contract, rows 7, 11, 12 and 14: what a build of this project ships, and what building it again costs."""
 
 import os
 import re
@@ -112,3 +112,44 @@ def test_two_builds_of_one_source_give_the_same_layers() -> None:
     differing = [number for number, pair in enumerate(zip(one, other, strict=True)) if len(set(pair)) > 1]
 
     assert not differing, f"layers {differing} of {len(one)} differ"
+
+
+@pytest.mark.row(12)
+def test_a_file_that_has_changed_is_sent_again(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All files of an image have fixed dates; an ETag made of date and size keeps an old file in browsers for ever.
+
+    Mend: give each file a date made from its content, and take no other notice of dates (Dockerfile, app/caching.py).
+    """
+    context = _copy_of_project(tmp_path_factory)
+    style = context / "app/static/contract.css"
+    style.parent.mkdir(exist_ok=True)
+    etags = []
+    for name in ("red", "tan"):
+        style.write_text(f"p {{ color: {name} }}\n")
+        image = docker.Image.build(f"container-contract-{name}:{os.getpid()}", context=context)
+        with docker.started(image) as container:
+            container.wait_until_serving()
+            response = container.request("/static/contract.css")
+            etags.append(response.headers["ETag"])
+            assert response.body == style.read_bytes()
+            again = container.request("/static/contract.css", If_None_Match=etags[-1])
+            assert again.status == 304, "a file that has not changed is sent again"
+    assert etags[0] != etags[1], "a file that has changed has the same ETag"
+
+
+@pytest.mark.row(14)
+def test_a_checkout_for_one_user_only_builds_the_same_image(
+    tmp_path_factory: pytest.TempPathFactory, image: docker.Image
+) -> None:
+    """With umask 077 a checkout belongs to one user, and modes go into the image: root builds it, nobody can run it.
+
+    Mend: `chmod -R u=rwX,go=rX` in the stage that copies the code.
+    """
+    context = _copy_of_project(tmp_path_factory)
+    for path in context.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    private = docker.Image.build(f"container-contract-private:{os.getpid()}", *docker.VERSION_OPTIONS, context=context)
+    with docker.started(private) as container:
+        container.wait_until_serving()
+
+    assert private.layer_digests[-1] == image.layer_digests[-1], "the modes of the checkout are in the image"

@@ -67,6 +67,87 @@ def test_an_oversize_body_is_refused(service: docker.Container) -> None:
     assert service.send(head).split(b"\r\n")[0].split()[1:2] == [b"413"]
 
 
+READ = b"POST /contract/read HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+
+
+@pytest.mark.row(12)
+def test_an_oversize_chunked_body_is_refused_and_not_cut(slow_service: docker.Container) -> None:
+    """A limit that cuts makes a broken file out of a large one, and nobody hears of it.
+
+    Mend: count what is read, and respond with 413 where it is too much (app/bodies.py).
+    """
+    chunks = b"100000\r\n%s\r\n" % bytes(MIB) * 8 + b"0\r\n\r\n"
+
+    assert slow_service.send(READ + b"Transfer-Encoding: chunked\r\n\r\n" + chunks).split()[1:2] == [b"413"]
+
+
+@pytest.mark.row(12)
+def test_a_client_that_is_still_sending_gets_the_refusal(image: docker.Image) -> None:
+    """A server that closes the connection meanwhile resets it, and the client sees that instead of the 413.
+
+    Mend: go on reading for a while after the response (app/bodies.py).
+    """
+    with docker.started(image) as container:
+        container.wait_until_serving()
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (8 * MIB)
+        answers = [container.send(head + bytes(8 * MIB)).split()[1:2] for _ in range(5)]
+
+    assert answers == [[b"413"]] * 5
+
+
+@pytest.mark.row(12)
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(b"Content-Length: 1000\r\n\r\nhello", id="plain"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", id="chunked"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX", id="malformed chunk"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\nfive\r\nhello", id="malformed size"),
+    ],
+)
+def test_a_body_that_ends_early_is_not_taken_for_whole(slow_service: docker.Container, rest: bytes) -> None:
+    """A connection that breaks in an upload must not become half a document in a database, nor an alarm at night.
+
+    Mend: compare what came with what was announced, and respond with 400 (app/bodies.py).
+    """
+    assert slow_service.send(READ + rest, end=True).split()[1:2] == [b"400"]
+    errors = [line for line in slow_service.logs if '"ERROR"' in line or "Traceback" in line]
+    assert not errors, f"the client's fault is logged as the service's: {errors[:1]}"
+
+
+@pytest.mark.row(12)
+def test_a_client_that_asks_before_it_sends_gets_an_answer(slow_service: docker.Container) -> None:
+    """With a large body, curl and many libraries send `Expect: 100-continue` and wait. Mend: keep gunicorn's parser."""
+    with slow_service.open_socket() as connection:
+        connection.sendall(READ + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        answer = connection.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 "), answer
+        if answer.startswith(b"HTTP/1.1 100 "):
+            connection.sendall(b"hello")
+            assert connection.recv(1000).split()[1:2] == [b"200"]
+
+
+@pytest.mark.row(12)
+def test_a_view_cannot_end_its_worker(slow_service: docker.Container) -> None:
+    """sys.exit in a library takes every other request of its worker along, or with code 3 all of gunicorn.
+
+    Mend: treat whatever a view raises as a 500, and log it (app/middleware.py).
+    """
+    worker = slow_service.workers()
+    for code in (1, 3, 4):
+        assert slow_service.request(f"/contract/exit?{code}").status == 500
+    assert slow_service.workers() == worker
+
+
+@pytest.mark.row(12)
+def test_a_temporary_file_has_a_place(slow_service: docker.Container) -> None:
+    """Flask keeps large uploads in temporary files, and fails where there is no place for one.
+
+    Mend: TMPDIR=/dev/shm, or a tmpfs.
+    """
+    assert slow_service.request("/contract/temporary").status == 200
+
+
 @pytest.mark.row(12)
 @pytest.mark.parametrize(
     ("raw", "statuses"),
@@ -178,6 +259,26 @@ def test_it_runs_without_a_network(image: docker.Image) -> None:
         container.wait_until_health_is("healthy", 30)
 
 
+@pytest.mark.row(22)
+def test_it_serves_on_ipv6(image: docker.Image) -> None:
+    """In a cluster that has IPv6 only, a service that binds 0.0.0.0 is never ready.
+
+    Mend: bind to [::] where the kernel has IPv6, which takes IPv4 as well.
+    """
+    network = f"container-contract-{os.getpid()}"
+    subnet = f"fd{os.getpid() % 256:02x}:{os.getpid() // 256 % 65536:x}:c0de::/64"
+    create = ("network", "create", "--label", docker.LABEL, "--ipv6", "--subnet", subnet, network)
+    created = docker.run(*create, check=False)
+    if created.returncode:
+        pytest.skip(f"not applicable: this engine has no IPv6: {created.stderr.strip()}")
+    try:
+        with docker.started(image, "--network", network, "--health-interval", "1s") as container:
+            container.wait_until_serving()
+            assert container.status_over_ipv6() < 500
+    finally:
+        docker.run("network", "rm", network, check=False)
+
+
 @pytest.mark.row(15)
 def test_it_becomes_healthy_soon(image: docker.Image) -> None:
     """A rollout, a restart and `depends_on` wait for the health check; with the default interval alone it is 30 s.
@@ -221,6 +322,29 @@ def test_a_stop_lets_requests_in_flight_finish(slow_service: docker.Container) -
     assert answer.result().status == 200, f"the request in flight got a {answer.result().status}"
     assert slow_service.state["ExitCode"] == 0, f"exit code {slow_service.state['ExitCode']}"
     assert 2 < seconds < 9, f"the stop took {seconds:.1f} s"
+
+
+@pytest.mark.row(16)
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.2, 0.4, 0.8])
+def test_a_stop_in_the_first_second_is_obeyed(image: docker.Image, seconds: float) -> None:
+    """Process 1 ignores a signal that it has no handler for; a rollout that is taken back then waits for SIGKILL.
+
+    With an init, as in compose.yaml, no moment is too early. Mend: no shell before the service; let workers that are
+    told to stop before they listen hear of it.
+    """
+    with docker.started(image, "--init", published=False) as container:
+        time.sleep(seconds)
+        container.stop()
+        assert container.state["ExitCode"] != 137, "it was killed: SIGTERM went unheard"
+
+
+@pytest.mark.row(16)
+@pytest.mark.usefixtures("own")
+def test_sigterm_has_a_handler_before_anything_is_loaded(image: docker.Image) -> None:
+    """Without an init nothing but a handler hears SIGTERM, and loading takes a while. Mend: app/__main__.py."""
+    program = "import app.__main__, signal, sys; print(callable(signal.getsignal(15)), 'flask' in sys.modules)"
+    options = ("--rm", "--label", docker.LABEL, "--entrypoint", "python3")
+    assert docker.run("run", *options, image.reference, "-c", program).stdout.split() == ["True", "False"]
 
 
 @pytest.mark.row(16)
@@ -282,45 +406,46 @@ def test_the_number_of_workers_is_taken_from_the_environment(image: docker.Image
         assert container.wait_for_workers(count) == count
 
 
-BAD_VALUES = {
-    "PORT": "http",
-    "WEB_CONCURRENCY": "many",
-    "THREADS": "0",
-    "GRACEFUL_TIMEOUT": "7s",
-    "DRAIN_DELAY": "-1",
-    "TIMEOUT": "",
-    "KEEP_ALIVE": "1.5",
-    "MAX_BODY_BYTES": "1M",
-    "TRUSTED_HOPS": "all",
-    "LOG_LEVEL": "loud",
-    "LOG_FORMAT": "xml",
-    "METRICS": "on",
-    "METRICS_PORT": "0",
-}
+def _bad_values() -> list[tuple[str, str]]:
+    """Return a value for each variable that breaks its rule, unless there is none."""
+    found = []
+    for item in fields(Settings):
+        for value in ("", "x\ny"):
+            try:
+                item.metadata["parse"](value)
+            except (ValueError, LookupError):
+                found.append((item.name.upper(), value))
+                break
+    return found
 
 
 @pytest.mark.row(17)
 @pytest.mark.usefixtures("own")
-def test_every_variable_has_a_bad_value_in_this_test() -> None:
-    """A variable that is not in the list below is not known to be checked. Mend: add it to BAD_VALUES."""
-    assert BAD_VALUES.keys() == {field.name.upper() for field in fields(Settings)}
-
-
-@pytest.mark.row(17)
-@pytest.mark.usefixtures("own")
-@pytest.mark.parametrize(("name", "value"), BAD_VALUES.items())
+@pytest.mark.parametrize(("name", "value"), _bad_values())
 def test_a_bad_value_ends_the_container_with_one_clear_line(image: docker.Image, name: str, value: str) -> None:
     """A typing error must not wait for the first request that meets it, nor hide in a traceback.
 
     Mend: read all variables at start (app/settings.py).
     """
-    began = time.monotonic()
-    done = docker.run("run", "--rm", "--label", docker.LABEL, "--env", f"{name}={value}", image.reference, check=False)
+    options = ("--rm", "--label", docker.LABEL, "--env", f"{name}={value}")
+    done = docker.run("run", *options, image.reference, check=False, timeout=60)
 
-    assert done.returncode != 0, f"{name}={value} is accepted"
-    assert time.monotonic() - began < 2, "the container took too long to notice"
+    assert done.returncode == 1, f"{name}={value!r} is accepted, or ends with exit code {done.returncode}"
+    lines = (done.stdout + done.stderr).splitlines()
+    assert all(re.fullmatch(r"[A-Z_]+(=.*)? is (not valid|missing): it must be .+", line) for line in lines), lines
+    assert len([line for line in lines if re.match(f"{name}[= ]", line)]) == 1, lines
+
+
+@pytest.mark.row(17)
+@pytest.mark.usefixtures("own")
+def test_a_container_without_a_place_for_temporary_files_says_so(image: docker.Image) -> None:
+    """The heartbeat of the workers needs one. Mend: app/settings.py."""
+    options = ("--rm", "--label", docker.LABEL, "--read-only", "--ipc", "none")
+    done = docker.run("run", *options, image.reference, check=False, timeout=60)
+
     (line,) = (done.stdout + done.stderr).splitlines()
-    assert line.startswith(f"{name}={value!r} is not valid: it must be "), line
+    assert line.startswith("No directory for temporary files can be written to: "), line
+    assert done.returncode == 1
 
 
 @pytest.mark.row(18)

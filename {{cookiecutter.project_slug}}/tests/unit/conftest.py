@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import create_app
+from app import create_app, health, request_ids
 from app.settings import Settings
 
 
@@ -18,3 +18,11 @@ def app() -> Flask:
 def client(app: Flask) -> FlaskClient:
     """Return a test client of the application."""
     return app.test_client()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the readiness checks of the service, and what other tests have left behind."""
+    request_ids.leave()
+    monkeypatch.setattr(health, "_checks", {})
+    monkeypatch.setattr(health, "_running", {})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.capacity import default_workers
+from app.capacity import MAX_WORKERS, default_workers
 
 MIB = 2**20
 UNLIMITED_V1 = str(0x7FFFFFFFFFFFF000)
@@ -62,10 +62,10 @@ def test_workers_follow_the_limits(tmp_path: Path, quota: str, memory: str, work
 def test_other_processes_have_their_share_of_the_memory(tmp_path: Path) -> None:
     root = _v2(tmp_path, "max", str(40 * MIB + 3 * 16 * MIB))
 
-    assert default_workers(root, besides=1) == 2
+    assert default_workers(root, other_processes=1) == 2
 
 
 def test_a_large_machine_does_not_mean_a_large_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
 
-    assert default_workers(tmp_path) == 12
+    assert default_workers(tmp_path) == MAX_WORKERS

@@ -1,60 +1,165 @@
 """The image's HEALTHCHECK against a real socket."""
 
+import _socket
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 import healthcheck
 
+SECONDS = 10  # the end of a test that would hang
+
+
+class Server:
+    """Takes one connection on a free port of this host, and keeps what it has received."""
+
+    def __init__(self, listener: socket.socket, pieces: tuple[bytes, ...]) -> None:
+        """Respond with some pieces, one after another; with none, wait until the client goes."""
+        self.listener, self.pieces = listener, pieces
+        self.port = str(listener.getsockname()[1])
+        self.received = b""
+
+    def serve(self) -> None:
+        """Take a request and respond."""
+        connection, _ = self.listener.accept()
+        with connection:
+            connection.settimeout(SECONDS)
+            while b"\r\n\r\n" not in self.received and (more := connection.recv(1000)):
+                self.received += more
+            for number, piece in enumerate(self.pieces):
+                time.sleep(0.1 if number else 0)
+                connection.sendall(piece)
+            if not self.pieces:
+                connection.recv(1)
+
 
 @contextmanager
-def _server(answer: bytes | None) -> Iterator[str]:
-    """Serve one connection on a free port; None leaves it without an answer."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1000)
-                if answer is None:
-                    connection.recv(1)
-                else:
-                    connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
+def serving(*pieces: bytes, family: int = socket.AF_INET, host: str = "127.0.0.1") -> Iterator[Server]:
+    """Serve, and see that the request was the right one."""
+    with socket.create_server((host, 0), family=family) as listener:
+        listener.settimeout(SECONDS)
+        server = Server(listener, pieces)
+        thread = threading.Thread(target=server.serve, daemon=True)
         thread.start()
-        yield str(listener.getsockname()[1])
-        thread.join()
+        yield server
+        thread.join(SECONDS)
+    assert server.received == b"GET /healthz HTTP/1.0\r\n\r\n"
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 200 \r\n", b"HTTP/1.1 200\n"])
+def test_200_is_healthy(monkeypatch: pytest.MonkeyPatch, line: bytes) -> None:
+    with serving(line + b"Connection: close\r\n\r\n") as server:
+        monkeypatch.setenv("PORT", server.port)
+
+        assert healthcheck.main() is None
 
 
 @pytest.mark.parametrize(
-    ("answer", "verdict"),
+    "line",
     [
-        (b"HTTP/1.1 200 OK\r\n\r\n", None),
-        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", r"/healthz answered b'HTTP/1.1 503 Service Unavailable\r\n'"),
-        (b"", "/healthz answered b''"),
+        b"HTTP/1.1 204 No Content\r\n",
+        b"HTTP/1.1 404 Not Found\r\n",
+        b"HTTP/1.1 500 Internal Server Error\r\n",
+        b"HTTP/1.1 503 Service Unavailable\r\n",
+        b"HTTP/1.1 500 200 \r\n",
+        b"HTTP/1.1 503 Service Unavailable\r\nX: HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 2000\r\n",
+        b"200\r\n",
+        b"\r\nHTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1",
     ],
 )
-def test_the_status_decides(monkeypatch: pytest.MonkeyPatch, answer: bytes, verdict: str | None) -> None:
-    with _server(answer) as port:
-        monkeypatch.setenv("PORT", port)
+def test_all_else_is_unhealthy(monkeypatch: pytest.MonkeyPatch, line: bytes) -> None:
+    with serving(line) as server:
+        monkeypatch.setenv("PORT", server.port)
+        first = line.split(b"\n")[0]
 
-        assert healthcheck.main() == verdict
+        assert healthcheck.main() == f"/healthz responded {first!r}"
+
+
+def test_a_response_may_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(b"HTTP/1.1 2", b"00 OK\r", b"\n\r\n") as server:
+        monkeypatch.setenv("PORT", server.port)
+
+        assert healthcheck.main() is None
 
 
 def test_silence_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(healthcheck, "TIMEOUT_SECONDS", 0.1)
-    with _server(None) as port:
+    with serving() as server:
+        monkeypatch.setenv("PORT", server.port)
+
+        assert str(healthcheck.main()).startswith("no response from /healthz: TimeoutError(")
+
+
+def test_a_connection_that_is_closed_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(b"") as server:
+        monkeypatch.setenv("PORT", server.port)
+
+        assert healthcheck.main() == "/healthz responded b''"
+
+
+@pytest.fixture
+def closed_port() -> str:
+    """Return a port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("other_family", [_socket.AF_INET6, 9999], ids=["IPv6", "no IPv6"])
+def test_a_closed_port_is_unhealthy(monkeypatch: pytest.MonkeyPatch, closed_port: str, other_family: int) -> None:
+    monkeypatch.setattr(_socket, "AF_INET6", other_family)
+    monkeypatch.setenv("PORT", closed_port)
+
+    assert str(healthcheck.main()).startswith("no response from /healthz: ConnectionRefusedError(")
+
+
+@pytest.mark.parametrize("port", [None, "", "http"])
+def test_no_port_is_unhealthy(monkeypatch: pytest.MonkeyPatch, port: str | None) -> None:
+    monkeypatch.delenv("PORT", raising=False)
+    if port is not None:
         monkeypatch.setenv("PORT", port)
 
-        assert str(healthcheck.main()).startswith("no answer from /healthz: TimeoutError")
+    assert re.match(r"no response from /healthz: (KeyError|ValueError)\(", str(healthcheck.main()))
 
 
-def test_a_closed_port_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setenv("PORT", str(listener.getsockname()[1]))
+def test_a_service_on_ipv6_alone_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this host has no ::1")
+    with serving(b"HTTP/1.1 200 OK\r\n\r\n", family=socket.AF_INET6, host="::1") as server:
+        monkeypatch.setenv("PORT", server.port)
 
-    assert str(healthcheck.main()).startswith("no answer from /healthz: ConnectionRefusedError")
+        assert healthcheck.main() is None
+
+
+def run(port: str) -> tuple[int, str, str]:
+    """Run the program as the image does; return its exit code and output."""
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "healthcheck.py"],
+        cwd=Path(healthcheck.__file__).parent,
+        env={**os.environ, "PORT": port},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=6 * SECONDS,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_the_exit_code_tells_docker(closed_port: str) -> None:
+    with serving(b"HTTP/1.1 200 OK\r\n\r\n") as server:
+        assert run(server.port) == (0, "", "")
+    with serving(b"HTTP/1.1 500 Internal Server Error\r\n\r\n") as server:
+        assert run(server.port) == (1, "", "/healthz responded b'HTTP/1.1 500 Internal Server Error\\r'\n")
+    assert run(closed_port)[0] == 1

@@ -1,124 +1,352 @@
-"""Log lines."""
+"""Log lines: JSON whatever is logged, and nothing that escapes them."""
 
+import gc
 import io
 import json
+import linecache
 import logging
+import os
+import subprocess
 import sys
-from datetime import datetime, timedelta
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from flask import Flask
 
-pytest.importorskip("fcntl", reason="gunicorn does not run on Windows")
 from app import logs, request_ids
 
-
-def _line(record: logging.LogRecord) -> dict[str, object]:
-    text = logs.JsonFormatter().format(record)
-    assert "\n" not in text
-    line: dict[str, object] = json.loads(text)
-    return line
+PROJECT = Path(__file__).parents[2]
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-def _record(message: str, *args: object) -> logging.LogRecord:
-    return logging.LogRecord("shop", logging.INFO, __file__, 1, message, args, None)
+def parsed(line: str) -> dict[str, Any]:
+    """Return what a line says; refuse what Python takes for JSON and others do not."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    assert line.isascii()
+    assert line.isprintable()
+    found: dict[str, Any] = json.loads(line, parse_constant=refuse)
+    return found
+
+
+def write(*arguments: object, **options: Any) -> dict[str, Any]:
+    """Log an error; return the one line that comes of it."""
+    logger, stream = logging.Logger("shop"), io.StringIO()
+    logger.addHandler(logging.StreamHandler(stream))
+    logger.handlers[0].setFormatter(logs.JsonFormatter())
+    logger.error(*arguments, **options)
+    assert stream.getvalue().endswith("\n")
+    return parsed(stream.getvalue()[:-1])
+
+
+@pytest.fixture(autouse=True)
+def outside() -> None:
+    """Be in no request: a test client does not end the last one of another test."""
+    request_ids.leave()
+
+
+class Unprintable:
+    """An object without text."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise RuntimeError("hunter2")
+
+    __repr__ = __str__
+
+
+def circular() -> dict[str, Any]:
+    """Return a dictionary that contains itself."""
+    found: dict[str, Any] = {}
+    found["self"] = found
+    return found
+
+
+def deep() -> list[Any]:
+    """Return a list that is nested deeper than Python can follow."""
+    found: list[Any] = []
+    for _ in range(100_000):
+        found = [found]
+    return found
 
 
 def test_a_line_says_when_who_and_what() -> None:
-    line = _line(_record("sold %d %s", 3, "h\u00e9\n\x1b[31m"))
+    line = write("sold %d %s", 3, "h\u00e9\n\x1b[31m")
 
     assert line == {
         "time": line["time"],
-        "level": "INFO",
+        "level": "ERROR",
         "logger": "shop",
         "message": "sold 3 h\u00e9\n\x1b[31m",
         "request_id": None,
     }
-    offset = datetime.fromisoformat(str(line["time"])).utcoffset()
-    assert offset == timedelta(0)
 
 
-def test_extra_fields_become_part_of_the_line() -> None:
-    record = _record("sold")
-    record.order = SimpleNamespace(number=7)
+NAN, INFINITY = float("nan"), float("inf")
 
-    assert _line(record)["order"] == "namespace(number=7)"
+
+@pytest.mark.parametrize(
+    ("value", "in_line"),
+    [
+        pytest.param(7, 7, id="number"),
+        pytest.param({"a": [1, (2.5, None, True)]}, {"a": [1, [2.5, None, True]]}, id="nested"),
+        pytest.param(SimpleNamespace(number=7), "namespace(number=7)", id="object"),
+        pytest.param(b"a\xff", r"b'a\xff'", id="bytes"),
+        pytest.param({7}, "{7}", id="set"),
+        pytest.param("\ud800", "\ud800", id="lone surrogate"),
+        pytest.param(NAN, "nan", id="NaN"),
+        pytest.param({"a": [(-INFINITY, 1)]}, {"a": [["-inf", 1]]}, id="nested infinity"),
+        pytest.param({NAN: 1, None: 2}, {"nan": 1, "None": 2}, id="NaN as a key"),
+        pytest.param({("a", 1): 2, b"b": 3}, {"('a', 1)": 2, "b'b'": 3}, id="keys that are no text"),
+        pytest.param(Unprintable(), "<Unprintable>", id="no text"),
+        pytest.param({Unprintable(): [Unprintable()]}, {"<Unprintable>": ["<Unprintable>"]}, id="key without text"),
+    ],
+)
+def test_an_extra_field_becomes_part_of_the_line(value: object, in_line: object) -> None:
+    line = write("sold", extra={"order": value})
+
+    assert line.keys() == {"time", "level", "logger", "message", "request_id", "order"}
+    assert line["order"] == in_line
+
+
+@pytest.mark.parametrize(
+    "value",
+    [pytest.param(circular(), id="circular"), pytest.param(deep(), id="deep"), pytest.param(10**5000, id="huge")],
+)
+def test_what_json_cannot_hold_costs_no_other_field(value: object) -> None:
+    line = write("sold", extra={"before": 1, "order": value, "after": 2})
+
+    assert (line["message"], line["before"], line["after"]) == ("sold", 1, 2)
+    assert "order" in line
+
+
+def test_a_tree_with_links_to_parents_fits_into_a_line() -> None:
+    tree: dict[str, Any] = {}
+    tree["children"] = [{"parent": tree} for _ in range(200)]
+
+    assert len(json.dumps(write("sold", extra={"tree": tree}))) < 50_000
+
+
+@pytest.mark.parametrize("name", ["time", "level", "logger", "request_id", "exception", "stack"])
+def test_an_extra_field_overwrites_nothing(name: str) -> None:
+    line = write("sold", extra={name: "mine"}, exc_info=ValueError("no stock"), stack_info=True)
+
+    assert line[f"{name}_"] == "mine"
+    assert line[name] != "mine"
+    assert (line["level"], line["logger"], line["message"]) == ("ERROR", "shop", "sold")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(("%d sold", "three"), "%d sold ('three',)", id="wrong kind"),
+        pytest.param(("%s sold", 1, 2), "%s sold (1, 2)", id="too many"),
+        pytest.param(("%s %s", 1), "%s %s (1,)", id="too few"),
+        pytest.param(("100%", 1), "100% (1,)", id="no placeholder"),
+        pytest.param(("%(a)s", {"b": 1}), "%(a)s {'b': 1}", id="no such name"),
+        pytest.param(("100%",), "100%", id="nothing to fill in"),
+        pytest.param(("%s sold", Unprintable()), "%s sold <tuple>", id="no text"),
+        pytest.param((Unprintable(),), "<Unprintable> ()", id="a message without text"),
+        pytest.param(("%s", deep()), "%s <tuple>", id="deep"),
+        pytest.param((b"sold",), "b'sold'", id="bytes"),
+    ],
+)
+def test_a_message_whose_arguments_do_not_fit_is_logged(arguments: tuple[object, ...], message: str) -> None:
+    assert write(*arguments)["message"] == message
 
 
 def test_a_traceback_stays_on_the_line() -> None:
-    record = _record("failed")
     try:
         raise ValueError("no stock")
-    except ValueError:
-        record.exc_info = sys.exc_info()
+    except ValueError as error:
+        try:
+            raise KeyError(Unprintable()) from error
+        except KeyError:
+            line = write("failed", exc_info=True)
 
-    assert "ValueError: no stock" in str(_line(record)["exception"])
+    assert line["exception"].startswith("Traceback (most recent call last):\n")
+    assert "ValueError: no stock\n" in line["exception"]
+    assert line["exception"].endswith("\nKeyError: <exception str() failed>")
 
 
-def test_a_line_knows_its_request(app: Flask) -> None:
-    with app.test_request_context(environ_overrides={request_ids.ENVIRON_KEY: "abc"}):
-        assert _line(_record("sold"))["request_id"] == "abc"
+def test_a_stack_stays_on_the_line() -> None:
+    line = write("where", stack_info=True)
+
+    assert line["stack"].startswith("Stack (most recent call last):\n")
+    assert "test_a_stack_stays_on_the_line" in line["stack"]
+
+
+def test_a_line_knows_its_request_and_its_trace(
+    app: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caplog.handler, "formatter", logs.JsonFormatter())
+
+    @app.get("/logging")
+    def logging_view() -> str:
+        logging.getLogger("shop").warning("inside")
+        return ""
+
+    headers = {"X-Request-ID": "me", "traceparent": f"00-{TRACE}-{SPAN}-01"}
+    assert app.test_client().get("/logging", headers=headers, buffered=True).status_code == 200
+    logging.getLogger("shop").warning("outside")
+
+    inside, outside = map(parsed, caplog.text.splitlines())
+    assert (inside["request_id"], inside["trace_id"], inside["span_id"]) == ("me", TRACE, SPAN)
+    assert outside.keys() == {"time", "level", "logger", "message", "request_id"}
+    assert outside["request_id"] is None
+
+
+def test_a_record_knows_the_file_and_line_it_comes_from(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("shop").warning("this very line")
+
+    (record,) = caplog.records
+    assert (record.pathname, record.funcName) == (__file__, "test_a_record_knows_the_file_and_line_it_comes_from")
+    assert "this very line" in linecache.getline(record.pathname, record.lineno)
 
 
 @pytest.fixture
-def access(caplog: pytest.LogCaptureFixture) -> logs.GunicornLogger:
-    caplog.set_level(logging.INFO, logger="gunicorn.access")
-    return logs.GunicornLogger.__new__(logs.GunicornLogger)
+def capturing(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Capture, until the end of the test."""
+    for module, hook in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, hook, getattr(module, hook))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logs.capture()
+        yield
+        logging.captureWarnings(False)
 
 
-def test_an_access_line_has_its_own_fields(access: logs.GunicornLogger, caplog: pytest.LogCaptureFixture) -> None:
-    request = SimpleNamespace(method="GET", path="/a", query="password=hunter2")
-    access.access(
-        SimpleNamespace(status="200 OK"), request, {request_ids.ENVIRON_KEY: "id"}, timedelta(milliseconds=1.5)
-    )
-
-    line = _line(caplog.records[0])
-    assert line["message"] == "GET /a 200"
-    fields = ("logger", "request_id", "method", "path", "status", "duration_ms")
-    assert [line[field] for field in fields] == ["gunicorn.access", "id", "GET", "/a", 200, 1.5]
+def fail(error: BaseException) -> None:
+    """Raise an exception."""
+    raise error
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_are_not_logged(access: logs.GunicornLogger, caplog: pytest.LogCaptureFixture, path: str) -> None:
-    access.access(SimpleNamespace(status=200), SimpleNamespace(method="GET", path=path), {}, timedelta(0))
+def in_thread(error: BaseException) -> None:
+    """Raise an exception that ends a thread."""
+    thread = threading.Thread(target=fail, args=[error], name="worker-1")
+    thread.start()
+    thread.join()
+
+
+def in_main(error: BaseException) -> None:
+    """Do what Python does with an exception that ends the program."""
+    try:
+        raise error
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+
+
+def in_finalizer(error: BaseException) -> None:
+    """Raise an exception where nobody can catch it."""
+
+    class Closing:
+        def __del__(self) -> None:
+            raise error
+
+    Closing()
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("place", "level", "message"),
+    [(in_thread, "ERROR", "worker-1"), (in_main, "CRITICAL", "uncaught exception"), (in_finalizer, "ERROR", "__del__")],
+)
+def test_an_exception_nobody_has_caught_is_logged(
+    capturing: None,
+    caplog: pytest.LogCaptureFixture,
+    place: Callable[[BaseException], None],
+    level: str,
+    message: str,
+) -> None:
+    place(ValueError("no stock"))
+
+    (record,) = caplog.records
+    line = parsed(logs.JsonFormatter().format(record))
+    assert (line["logger"], line["level"]) == ("app", level)
+    assert message in line["message"]
+    assert "None" not in line["message"]
+    assert line["exception"].startswith("Traceback (most recent call last):\n")
+    assert line["exception"].endswith("\nValueError: no stock")
+
+
+@pytest.mark.parametrize("error", [SystemExit(), SystemExit(3)], ids=repr)
+def test_a_thread_may_end_itself(capturing: None, caplog: pytest.LogCaptureFixture, error: SystemExit) -> None:
+    in_thread(error)
 
     assert not caplog.records
 
 
-def test_text_for_people_is_available() -> None:
-    assert logs.configuration("debug", "text")["handlers"]["stdout"]["formatter"] == "text"
-    assert logs.configuration("debug", "text")["root"]["level"] == "DEBUG"
+def test_a_warning_is_logged(capturing: None, caplog: pytest.LogCaptureFixture) -> None:
+    warnings.warn("old", DeprecationWarning, stacklevel=1)
+
+    (record,) = caplog.records
+    line = parsed(logs.JsonFormatter().format(record))
+    assert (line["logger"], line["level"]) == ("py.warnings", "WARNING")
+    assert f"{__file__}:" in line["message"]
+    assert "DeprecationWarning: old" in line["message"]
 
 
-@pytest.fixture
-def handler(monkeypatch: pytest.MonkeyPatch) -> logs.BatchHandler:
-    monkeypatch.setattr(logs.BatchHandler, "batching", True)
-    return logs.BatchHandler(io.StringIO())
+PROGRAM = """\
+import logging.config, sys, threading, warnings
+from app import logs
+logging.config.dictConfig(logs.configuration(*sys.argv[1:]))
+logs.capture()
+logging.getLogger("shop").debug("sold")
+logging.getLogger("gunicorn.error").info("started")
+logging.getLogger("gunicorn.access").info("GET /")
+warnings.warn("old", UserWarning)
+threading.Thread(target=lambda: 1 / 0).start()
+class Closing:
+    def __del__(self):
+        raise KeyError("closing")
+Closing()
+raise ValueError("the end")
+"""
 
 
-def test_access_lines_wait_and_keep_their_order(handler: logs.BatchHandler) -> None:
-    access = logging.LogRecord("gunicorn.access", logging.INFO, __file__, 1, "first", (), None)
-    handler.handle(access)
-    assert handler.stream.getvalue() == ""  # type: ignore[attr-defined]
-
-    handler.handle(_record("second"))
-    assert handler.stream.getvalue() == "first\nsecond\n"  # type: ignore[attr-defined]
-
-
-def test_lines_that_wait_can_be_flushed(handler: logs.BatchHandler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.root, "handlers", [handler])
-    assert logs.waiting() == []
-
-    handler.handle(logging.LogRecord("gunicorn.access", logging.INFO, __file__, 1, "first", (), None))
-    assert logs.waiting() == [handler]
-
-    handler.flush()
-    assert handler.stream.getvalue() == "first\n"  # type: ignore[attr-defined]
-    assert logs.waiting() == []
+def output(level: str, style: str) -> str:
+    """Run a program with logs of a level and a style; return its standard output, if it wrote nothing else."""
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, level, style],
+        cwd=PROJECT,
+        env={**os.environ, "TZ": "EAST-9"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stderr) == (1, "")
+    return ended.stdout
 
 
-def test_a_reader_that_has_gone_does_not_stop_the_service(handler: logs.BatchHandler) -> None:
-    handler.stream.close()
+def test_nothing_a_program_logs_is_anything_but_json() -> None:
+    lines = [parsed(line) for line in output("debug", "json").splitlines()]
 
-    handler.handle(_record("nobody reads this"))
+    assert sorted(line["logger"] for line in lines) == [
+        *["app", "app", "app", "gunicorn.access", "gunicorn.error", "py.warnings", "shop"]
+    ]
+    for time in (datetime.fromisoformat(line["time"]) for line in lines):
+        assert time.utcoffset() == timedelta(0)
+        assert abs(datetime.now(UTC) - time) < timedelta(minutes=5)
+
+
+def test_lines_below_the_level_are_left_out() -> None:
+    lines = [parsed(line) for line in output("error", "json").splitlines()]
+
+    assert [line["logger"] for line in lines] == ["app", "app", "app"]
+
+
+def test_text_shows_people_file_and_line() -> None:
+    text = output("debug", "text")
+
+    assert " DEBUG   shop <string>:5: sold\n" in text
+    assert text.count("GET /") == 1
+    assert text.endswith("ValueError: the end\n")

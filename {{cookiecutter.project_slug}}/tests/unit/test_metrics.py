@@ -1,54 +1,30 @@
-"""What is counted, under which labels, and who does what. Several workers are the matter of the container tests."""
+"""What is counted, under which labels. Several workers and the exporter are the matter of the container tests."""
 
-import logging
-import socket
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, abort
 from flask.testing import FlaskClient
-from werkzeug.test import Client
+from prometheus_client import REGISTRY
 
-pytest.importorskip("fcntl", reason="gunicorn does not run on Windows")
-from prometheus_client.parser import text_string_to_metric_families
-
-from app import metrics
-
-WORKER = SimpleNamespace(exports=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_memory() -> Iterator[None]:
-    """Remove the files that the import of the module has made a place for."""
-    yield
-    metrics.on_exit(None)
+from app import create_app
+from app.settings import Settings
 
 
 @pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    """Return a client of an application with a few more views."""
+def app() -> Flask:
+    """Return the application with metrics and a few more views."""
+    app = create_app(Settings.from_environ({"METRICS": "prometheus"}))
     app.get("/orders/<int:number>", endpoint="order")(lambda number: f"{number}")
     app.get("/broken", endpoint="broken")(lambda: f"{1 // 0}")
     app.get("/looks", endpoint="looks")(lambda: f"{in_flight('/looks')}")
-    app.get("/asks/itself", endpoint="asks")(lambda: app.test_client().get("/orders/1").text)
-    return app.test_client()
-
-
-def ask(client: FlaskClient, path: str, method: str = "GET") -> str:
-    """Do with one request what a worker does; return the page."""
-    request = SimpleNamespace(method=method)
-    metrics.pre_request(WORKER, request)
-    response = client.open(path, method=method)
-    metrics.post_request(WORKER, request, {}, SimpleNamespace(status_code=response.status_code))
-    return response.text
+    app.get("/refuses", endpoint="refuses")(lambda: abort(418))
+    return app
 
 
 def samples(name: str) -> dict[tuple[str, ...], float]:
-    """Return what is exported under a name, by the values of the labels."""
-    families = list(text_string_to_metric_families(Client(metrics.exporter()).get("/metrics").text))
-    found = [sample for family in families for sample in family.samples if sample.name == name]
+    """Return what is counted under a name, by the values of the labels."""
+    found = [sample for family in REGISTRY.collect() for sample in family.samples if sample.name == name]
     return {tuple(sample.labels.values()): sample.value for sample in found}
 
 
@@ -62,7 +38,7 @@ def in_flight(route: str) -> float:
 
 def test_a_route_is_a_pattern(client: FlaskClient) -> None:
     for number in range(5):
-        ask(client, f"/orders/{number}")
+        client.get(f"/orders/{number}", buffered=True)
 
     assert requests()["GET", "/orders/<int:number>", "200"] == 5
     assert samples("http_request_duration_seconds_count")["GET", "/orders/<int:number>"] == 5
@@ -72,87 +48,40 @@ def test_a_route_is_a_pattern(client: FlaskClient) -> None:
 def test_clients_cannot_invent_labels(client: FlaskClient) -> None:
     before = requests().keys()
     for number in range(20):
-        ask(client, f"/no/such/page/{number}", method=f"VERB{number}")
-    ask(client, "/orders/1", method="DELETE")
+        client.open(f"/no/such/page/{number}", method=f"VERB{number}", buffered=True)
+    client.delete("/orders/1", buffered=True)
 
     assert requests().keys() - before == {("other", "unmatched", "404"), ("DELETE", "unmatched", "405")}
 
 
 def test_probes_are_not_counted(client: FlaskClient) -> None:
-    ask(client, "/healthz")
-    ask(client, "/readyz")
+    client.get("/healthz", buffered=True)
+    client.get("/readyz", buffered=True)
 
     assert not [labels for labels in requests() if labels[1].endswith("z")]
 
 
-def test_a_failed_view_is_counted_and_no_longer_in_flight(client: FlaskClient) -> None:
-    ask(client, "/broken")
+@pytest.mark.parametrize(("path", "status"), [("/broken", "500"), ("/refuses", "418")])
+def test_a_failed_view_is_counted_and_no_longer_in_flight(client: FlaskClient, path: str, status: str) -> None:
+    client.get(path, buffered=True)
 
-    assert requests()["GET", "/broken", "500"] == 1
-    assert in_flight("/broken") == 0
-
-
-def test_a_request_is_in_flight_until_it_is_answered(client: FlaskClient) -> None:
-    assert ask(client, "/looks") == "1.0"
-    assert in_flight("/looks") == 0
+    assert requests()["GET", path, status] == 1
+    assert in_flight(path) == 0
 
 
-def test_a_request_of_the_service_to_itself_is_none(client: FlaskClient) -> None:
-    before = requests()
-    ask(client, "/asks/itself")
-    client.get("/orders/1")  # and none of a thread that no worker has given a request
+def test_a_body_that_is_refused_is_counted(client: FlaskClient) -> None:
+    client.post("/", data=b"x" * (2**20 + 1), buffered=True)
 
-    assert requests() == before | {("GET", "/asks/itself", "200"): 1}
-    assert in_flight("/orders/<int:number>") == in_flight("/asks/itself") == 0
+    assert requests()["POST", "unmatched", "413"] == 1
 
 
-def test_a_request_that_was_refused_unread_is_none() -> None:
-    before = requests()
-    metrics.pre_request(WORKER, None)
-    metrics.post_request(WORKER, None, {}, None)
+def test_a_request_is_in_flight_until_it_is_answered(app: Flask, client: FlaskClient) -> None:
+    @app.get("/stream")
+    def stream() -> Iterator[str]:
+        yield "a"
+        yield f"{in_flight('/stream')}"
 
-    assert requests() == before
-
-
-def test_nothing_but_metrics_is_exported() -> None:
-    exporter = Client(metrics.exporter())
-
-    assert exporter.get("/").status_code == 404
-    assert exporter.post("/metrics").status_code == 405
-    assert exporter.get("/metrics").content_type.startswith("text/plain; version=")
-
-
-def fork(server: Any) -> Any:
-    """Do with a new worker what gunicorn does in its parent."""
-    worker = SimpleNamespace(age=1)
-    metrics.pre_fork(server, worker)
-    server.WORKERS[worker.slot] = worker
-    return worker
-
-
-def test_one_worker_more_exports_and_all_numbers_are_used_again() -> None:
-    server = SimpleNamespace(WORKERS={}, num_workers=4)
-    first = [fork(server) for _ in range(4)]
-    assert [worker.slot for worker in first] == [1, 2, 3, 4]
-    assert [worker.exports for worker in first] == [False, False, False, True]
-    assert max(first, key=lambda worker: worker.age) is first[3], "gunicorn would end it where there are too many"
-
-    del server.WORKERS[2]
-    assert (fork(server).slot, server.WORKERS[2].exports) == (2, False)
-
-    del server.WORKERS[3], server.WORKERS[4]
-    assert [fork(server).exports for _ in range(2)] == [False, True]
-
-
-@pytest.mark.parametrize("exports", [False, True])
-def test_each_process_serves_one_port(monkeypatch: pytest.MonkeyPatch, exports: bool) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as service, socket.create_server(("127.0.0.1", 0)) as scraped:
-        monkeypatch.setenv("METRICS_PORT", str(scraped.getsockname()[1]))
-        monkeypatch.setattr(metrics, "_slot", metrics._slot)
-        access_log = logging.getLogger("gunicorn.access")
-        monkeypatch.setattr(access_log, "disabled", False)
-        worker = SimpleNamespace(slot=metrics._slot, exports=exports, sockets=[service, scraped])
-        metrics.post_fork(None, worker)
-
-        assert worker.sockets == ([scraped] if exports else [service])
-        assert access_log.disabled == exports
+    assert client.get("/looks", buffered=True).text == "1.0"
+    assert client.get("/stream", buffered=True).text == "a1.0"
+    assert in_flight("/looks") == in_flight("/stream") == 0
+    assert requests()["GET", "/stream", "200"] == 1

@@ -1,16 +1,19 @@
 """Mounted into a container by the contract: gives any Flask application more pages, without a change of its image.
 
-/contract/sleep?3 waits 3 seconds, then responds like /; /contract/worker tells the number of the process that responds;
-/contract/read reads the body, then responds like /; /contract/client tells address, scheme and host as views see them.
+/contract/sleep?3 waits 3 seconds, then responds like /; /contract/worker tells the number of its process;
+/contract/read reads the body and tells its length; /contract/exit?3 ends by sys.exit(3); /contract/temporary writes a
+megabyte to a temporary file; /contract/client tells address, scheme and host as views see them.
 """
 
 import os
+import sys
+import tempfile
 import time
 from contextlib import suppress
 from typing import Any
 
 with suppress(ImportError):
-    from flask import Flask
+    from flask import Flask, Request
 
     _wsgi_app = Flask.wsgi_app
 
@@ -19,12 +22,19 @@ with suppress(ImportError):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [str(os.getpid()).encode()]
         if environ["PATH_INFO"] == "/contract/read":
-            environ["wsgi.input"].read()
-            environ["PATH_INFO"], environ["REQUEST_METHOD"] = "/", "GET"
-            return _wsgi_app(self, environ, start_response)
+            length = len(Request(environ).get_data())
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [str(length).encode()]
         if environ["PATH_INFO"] == "/contract/client":
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [" ".join(environ[name] for name in ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST")).encode()]
+        if environ["PATH_INFO"] == "/contract/exit":
+            sys.exit(int(environ["QUERY_STRING"]))
+        if environ["PATH_INFO"] == "/contract/temporary":
+            with tempfile.TemporaryFile() as file:
+                written = file.write(bytes(10**6))
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [str(written).encode()]
         if environ["PATH_INFO"] == "/contract/sleep":
             environ["PATH_INFO"] = "/"
             answer = _wsgi_app(self, environ, start_response)
