@@ -126,7 +126,7 @@ def test_the_kernel_enforces_it(web: docker.Container) -> None:
 def test_it_starts_again_after_its_process_has_ended(web: docker.Container) -> None:
     """A service that crashed at night must not wait for the morning. Fix: restart: unless-stopped."""
     before = web.state["StartedAt"]
-    web.signal("SIGKILL", [web.main_process()])
+    web.signal("SIGTERM", [web.main_process()])
 
     deadline = time.monotonic() + 20
     while web.state["StartedAt"] == before or not web.state["Running"]:
