@@ -1,10 +1,9 @@
 """Replace every replica of the service under constant load, and count what is lost: `make rollout`.
 
-Three replicas, each brought up by the compose.yaml of the service, stand behind HAProxy (proxy/haproxy.cfg), which
-asks their /readyz. All the while requests come at a constant rate, whatever becomes of them. Each takes 50 ms,
-so that every replica always has some in flight.
+The service runs by its own compose.proxy.yaml: HAProxy before two replicas. All the while requests come at a constant
+rate, whatever becomes of them. Each takes 50 ms, so that every replica always has some in flight.
 
-    update     each replica in turn is replaced by another image, built from edited code
+    update     each replica in turn is replaced by another image, built from edited code, as the service's README says
     roll back  each is replaced by the first image again, and one is killed outright before
     alone      a single container without a proxy is replaced, for comparison
 
@@ -19,12 +18,13 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -38,12 +38,10 @@ from benchmarks.bench import LABEL, console, run
 from benchmarks.timeline import BIN
 
 HERE = Path(__file__).parent
-REPLICAS = ("replica-1", "replica-2", "replica-3")
+REPLICAS = ("web-a", "web-b")
 OLD, NEW = "1", "2"
-# More than the proxy needs to notice: two health checks, half a second apart.
-DRAIN_DELAY = 3
 REQUESTS = 10_000
-# Seconds without any event, before, between and after the replacements.
+# Seconds without any event, before a replacement and after a kill.
 CALM = 2.0
 
 
@@ -58,7 +56,7 @@ PAGE = """
 @blueprint.route("/work", methods=["GET", "POST"])
 def work() -> str:
     time.sleep(0.05)
-    return "{version}"
+    return "{version} " + os.environ.get("REPLICA", "alone")
 """
 
 
@@ -73,9 +71,9 @@ class Kind:
 
 
 KINDS = (
-    Kind("GET, connection kept", "GET", True, 120),
-    Kind("GET, new connection", "GET", False, 120),
-    Kind("POST, connection kept", "POST", True, 60),
+    Kind("GET, connection kept", "GET", True, 80),
+    Kind("GET, new connection", "GET", False, 80),
+    Kind("POST, connection kept", "POST", True, 40),
 )
 # Each client sends a request every 0.2 s, if the last one has been answered by then.
 PERIOD = 0.2
@@ -142,18 +140,16 @@ def ask(connection: http.client.HTTPConnection, kind: Kind) -> tuple[str, str, s
     """Send one request; return what went wrong, if anything, and the version and replica that answered."""
     try:
         connection.request(kind.method, "/work", headers={} if kind.kept else {"Connection": "close"})
-        answer = connection.getresponse()
-        body = answer.read().decode()
+        response = connection.getresponse()
+        version, _, replica = response.read().decode().partition(" ")
     except (OSError, http.client.HTTPException) as error:
         return repr(error), "", ""
-    if answer.status != 200:
-        return f"status {answer.status}", "", ""
-    return "", body, answer.headers.get("X-Replica", "")
+    return ("", version, replica) if response.status == 200 else (f"status {response.status}", "", "")
 
 
 @dataclass(frozen=True)
 class Event:
-    """What was done to a replica, and from when to when in seconds: until it was dead, or until the proxy used it."""
+    """What was done to a replica, and from when to when in seconds: until the command was done."""
 
     replica: str
     what: str
@@ -183,7 +179,7 @@ def build(folder: Path, python_version: str) -> tuple[Path, dict[str, str]]:
     """Bake the service below a folder, and build two images of it from different code; return both by version."""
     project = bench.bake(folder, python_version)
     views = project / "app/views.py"
-    code = views.read_text().replace("from flask", "import time\n\nfrom flask", 1)
+    code = views.read_text().replace("from flask", "import os\nimport time\n\nfrom flask", 1)
     images = {}
     for version in (OLD, NEW):
         views.write_text(code + PAGE.format(version=version))
@@ -192,121 +188,90 @@ def build(folder: Path, python_version: str) -> tuple[Path, dict[str, str]]:
     return project, images
 
 
+def proxy_image() -> str:
+    """Return the image of the proxy: PROXY_IMAGE, or what a service names, or Debian's where no registry answers."""
+    if told := os.environ.get("PROXY_IMAGE"):
+        return told
+    compose = (bench.TEMPLATE / "{{cookiecutter.project_slug}}/compose.proxy.yaml").read_text(encoding="utf-8")
+    [named] = re.findall(r"\$\{PROXY_IMAGE:-(.+?)\}", compose)
+    try:
+        run("docker", "pull", "--quiet", named)
+    except SystemExit:
+        run("docker", "build", "--quiet", "--tag", "stand-in:haproxy", str(HERE / "proxy"))
+        return "stand-in:haproxy"
+    return str(named)
+
+
 @dataclass(frozen=True)
 class Service:
-    """The service as its owner runs it, by compose.yaml; `more` is what is added to that."""
+    """A service as its owner runs it, by a compose file of its project and what the variables say."""
 
     project: Path
-    name: str
-    more: tuple[str, ...] = ()
+    files: tuple[str, ...]
     variables: dict[str, str] = field(default_factory=dict)
 
-    def compose(self, *arguments: str, **variables: str) -> str:
+    def compose(self, *arguments: str, image: str = "none") -> str:
         """Run docker compose; return what it prints."""
-        files = [f"--file={file}" for file in (self.project / "compose.yaml", *self.more)]
-        return run("docker", "compose", *files, "--project-name", self.name, *arguments, **self.variables, **variables)
+        files = [f"--file={self.project / file}" for file in self.files]
+        name = f"--project-name=rollout-{os.getpid()}"
+        return run("docker", "compose", *files, name, *arguments, IMAGE=image, **self.variables)
 
-    def up(self, image: str) -> None:
-        """Start the container, or replace the one there is, and wait until it is healthy."""
-        self.compose("up", "--detach", "--no-build", "--wait", IMAGE=image)
+    def up(self, image: str, *options: str) -> None:
+        """Start containers, or replace those there are, and wait until they are healthy."""
+        self.compose("up", "--detach", "--wait", *options, image=image)
 
-    @property
-    def container(self) -> str:
-        """Return the identity of the container."""
-        return self.compose("ps", "--quiet", "web", IMAGE="none")
+    def port(self, service: str, port: int) -> int:
+        """Return the port of this machine at which a port of a container is published."""
+        return int(self.compose("port", service, str(port)).rsplit(":", 1)[1])
 
     def down(self) -> None:
-        """Remove the container."""
-        self.compose("down", "--timeout", "1", IMAGE="none")
-
-
-def published(container: str, port: int) -> int:
-    """Return the port of this machine at which a port of the container is published."""
-    return int(run("docker", "port", container, f"{port}/tcp").splitlines()[0].rsplit(":", 1)[1])
+        """Remove the containers."""
+        self.compose("down", "--timeout", "1")
 
 
 @dataclass(frozen=True)
 class Cluster:
     """Replicas behind a proxy, the ports of the proxy for requests and for its statistics."""
 
-    replicas: dict[str, Service]
+    service: Service
     port: int
     statistics_port: int
 
-    def statistics(self) -> dict[str, dict[str, str]]:
-        """Return what the proxy says of each replica, and of all as BACKEND."""
+    def retried(self) -> int:
+        """Return how often the proxy has had to send a request again so far, to the same replica or to another."""
         connection = http.client.HTTPConnection("127.0.0.1", self.statistics_port, timeout=5)
         connection.request("GET", "/;csv")
         lines = connection.getresponse().read().decode().removeprefix("# ").splitlines()
         connection.close()
-        return {row["svname"]: row for row in csv.DictReader(lines) if row["pxname"] == "replicas"}
-
-    def retried(self) -> int:
-        """Return how often the proxy has had to send a request again so far, to the same replica or to another."""
-        counts = self.statistics()["BACKEND"]
+        [counts] = [row for row in csv.DictReader(lines) if (row["pxname"], row["svname"]) == ("replicas", "BACKEND")]
         return int(counts["wretr"]) + int(counts["wredis"])
 
-    def wait_until_used(self, *replicas: str) -> None:
-        """Wait until the proxy sends requests to all of them."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with suppress(OSError, http.client.HTTPException):
-                statistics = self.statistics()
-                if all(statistics[replica]["status"] == "UP" for replica in replicas):
-                    return
-            time.sleep(0.1)
-        raise SystemExit(f"after 30 s the proxy does not use every one of {', '.join(replicas)}")
-
     def replace(self, replica: str, image: str, load: Load) -> Event:
-        """Replace a replica, and wait until the proxy uses it."""
+        """Replace a replica by the command of the service's README."""
         begin = load.now()
-        self.replicas[replica].up(image)
-        self.wait_until_used(replica)
+        self.service.up(image, "--no-deps", replica)
         return Event(replica, "replaced", begin, load.now())
 
     def kill(self, replica: str, load: Load) -> Event:
-        """Kill the process of a replica outright: nothing that it was doing is finished."""
-        container = self.replicas[replica].container
+        """Kill a replica outright: nothing that it was doing is finished."""
         begin = load.now()
-        run("docker", "kill", "--signal", "KILL", container)
+        self.service.compose("kill", replica)
         return Event(replica, "killed", begin, load.now())
 
 
-def proxy_image() -> str:
-    """Return the name of the proxy's image."""
-    return f"rollout-{os.getpid()}:proxy"
-
-
 @contextmanager
-def cluster(
-    project: Path, image: str, drain_delay: int = DRAIN_DELAY, check: str = "/readyz", retries: int = 3
-) -> Iterator[Cluster]:
+def cluster(project: Path, image: str, **variables: str) -> Iterator[Cluster]:
     """Start replicas of an image and the proxy, and remove them afterwards."""
-    name = f"rollout-{os.getpid()}"
-    (project / ".env").write_text(f"DRAIN_DELAY={drain_delay}\n")
-    run("docker", "build", "--quiet", "--label", LABEL, "--tag", proxy_image(), str(HERE / "proxy"))
-    run("docker", "network", "create", "--label", LABEL, name)
-    shared = {"HOST_PORT": "0", "NETWORK": name, "LABEL": LABEL}
-    more = (str(HERE / "proxy/replica.yaml"),)
-    services = {
-        replica: Service(project, f"{name}-{replica}", more, {**shared, "REPLICA": replica}) for replica in REPLICAS
-    }
-    proxy = ""
-    options = ["--env", f"CHECK={check}", "--env", f"RETRIES={retries}", "--read-only", "--cap-drop", "ALL"]
-    options += ["--network", name, "--publish", "127.0.0.1::8080", "--publish", "127.0.0.1::8404"]
+    files = ("compose.proxy.yaml", str(HERE / "proxy/watched.yaml"))
+    address = {"HOST_IP": "127.0.0.1", "HOST_PORT": "0"}
+    service = Service(
+        project, files, {**address, "PROXY_IMAGE": proxy_image(), "WATCHED": str(HERE / "proxy"), **variables}
+    )
     try:
-        for service in services.values():
-            service.up(image)
-        proxy = run("docker", "run", "--detach", "--label", LABEL, *options, proxy_image())
-        found = Cluster(services, published(proxy, 8080), published(proxy, 8404))
-        found.wait_until_used(*REPLICAS)
-        yield found
+        service.up(image)
+        yield Cluster(service, service.port("proxy", 8080), service.port("proxy", 8404))
     finally:
-        for service in services.values():
-            service.down()
-        if proxy:
-            run("docker", "rm", "--force", proxy)
-        run("docker", "network", "rm", name)
+        service.down()
 
 
 # ---- what is measured ----
@@ -331,7 +296,6 @@ class Run:
                 events.append(self.replicas.kill(replica, self.load))
                 time.sleep(CALM)
             events.append(self.replicas.replace(replica, image, self.load))
-            time.sleep(CALM)
         while len(self.load.samples) - first < requests:
             time.sleep(0.1)
         return Phase(title, events, self.load.samples[first:], self.replicas.retried() - retried)
@@ -339,12 +303,11 @@ class Run:
 
 def alone(project: Path, images: dict[str, str]) -> list[Sample]:
     """Replace the only container of the service, under its share of the load, without a proxy; return the requests."""
-    service = Service(project, f"rollout-{os.getpid()}-alone", (), {"HOST_PORT": "0"})
-    (project / ".env").write_text("")
+    service = Service(project, ("compose.yaml",), {"HOST_IP": "127.0.0.1", "HOST_PORT": "0"})
     try:
         service.up(images[OLD])
-        port = int(service.compose("port", "web", "5000", IMAGE=images[OLD]).rsplit(":", 1)[1])
-        service.variables["HOST_PORT"] = str(port)
+        # The same port for the next container.
+        service.variables["HOST_PORT"] = str(port := service.port("web", 5000))
         with Load(port, share=1 / len(REPLICAS)) as load:
             time.sleep(CALM)
             service.up(images[NEW])
@@ -366,7 +329,7 @@ def measure(project: Path, images: dict[str, str]) -> tuple[Phase, Phase]:
         measured = Run(replicas, load)
         return (
             measured.phase("update", images[NEW], requests=REQUESTS),
-            measured.phase("roll back", images[OLD], killed=REPLICAS[1], requests=REQUESTS),
+            measured.phase("roll back", images[OLD], killed=REPLICAS[0], requests=REQUESTS),
         )
 
 
@@ -421,7 +384,6 @@ def results(phases: Sequence[Phase], single: Sequence[Sample], python_version: s
             "python": python_version,
         },
         "rate": sum(kind.rate for kind in KINDS),
-        "drain_delay": DRAIN_DELAY,
         "phases": [
             {
                 "title": phase.title,
@@ -438,7 +400,7 @@ def results(phases: Sequence[Phase], single: Sequence[Sample], python_version: s
 
 def proxy_version() -> str:
     """Return the version of HAProxy in the proxy's image."""
-    printed = run("docker", "run", "--rm", "--label", LABEL, proxy_image(), "haproxy", "-v")
+    printed = run("docker", "run", "--rm", proxy_image(), "haproxy", "-v")
     return printed.split()[2].partition("-")[0]
 
 

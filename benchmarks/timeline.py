@@ -20,12 +20,12 @@ def draw(results: dict[str, Any]) -> str:
     on, of = results["machine"], results["versions"]
     footer = [
         f"{results['rate']} requests a second, one in five a POST;"
-        f" /readyz says 503 for {results['drain_delay']} s before a replica stops",
+        " /readyz says 503 for some seconds before a replica stops",
         f"Measured {results['date']} on {on['cpus']} CPUs, {on['system']}, Docker {of['docker']},"
         f" HAProxy {of['haproxy']}, Python {of['python']}",
     ]
     subtitle = ", ".join(map(summary, results["phases"]))
-    title = "Three replicas updated under load, then rolled back with one killed"
+    title = "Two replicas updated under load, then rolled back with one killed"
     return frame(title, subtitle, HEIGHT, body(results), footer)
 
 

@@ -18,6 +18,7 @@ from typing import NoReturn
 import pytest
 from cookiecutter.main import cookiecutter
 
+from benchmarks import rollout
 from scripts.demo import page
 from workshop.kit import copy_template
 
@@ -289,6 +290,14 @@ def docker(*arguments: str, text: str | None = None) -> str:
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def proxy_image(engine: None) -> Iterator[None]:
+    """Have services find the image of HAProxy, also where no registry answers."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PROXY_IMAGE", rollout.proxy_image())
+        yield
 
 
 @pytest.fixture

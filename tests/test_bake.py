@@ -23,9 +23,11 @@ FILES_OF_ALL = {
     "Dockerfile",
     "README.md",
     "SECURITY.md",
+    "compose.proxy.yaml",
     "compose.yaml",
     "distroless.sh",
     "gunicorn.conf.py",
+    "haproxy.cfg",
     "healthcheck.py",
     "pyproject.toml",
     "requirements-dev.in",
@@ -40,7 +42,8 @@ FILES_OF_ALL = {
         for name in ("healthcheck", "metrics", "request_ids", "security", "settings", "views", "worker")
     ),
     *(f"tests/container/{name}.py" for name in ("conftest", "docker", "load", "scorecard")),
-    *(f"tests/container/test_{name}.py" for name in ("build", "compose", "faults", "image", "metrics", "service")),
+    *(f"tests/container/test_{name}.py" for name in ("build", "compose", "faults", "image", "metrics")),
+    *(f"tests/container/test_{name}.py" for name in ("proxy", "service")),
     *(f"tests/container/injected/{name}.py" for name in ("bytecode", "extensions", "sitecustomize")),
 }
 FILES_BY_ANSWER = {
@@ -60,6 +63,7 @@ FILES_WITH_ANSWERS = {
     "Dockerfile",
     "README.md",
     "app/settings.py",
+    "compose.proxy.yaml",
     "compose.yaml",
     "pyproject.toml",
 }
@@ -131,7 +135,7 @@ def test_every_answer_reaches_every_place(bake: Bake) -> None:
     assert "PORT=8080\nEXPOSE 8080" in files["Dockerfile"]
     assert 'vendor="acme/web"' in files["Dockerfile"]
     assert 'port: int = variable("8080"' in files["app/settings.py"]
-    assert 'published: "${HOST_PORT:-8080}", target: 8080 }]' in files["compose.yaml"]
+    assert 'published: "${HOST_PORT:-8080}", target: "${PORT:-8080}" }]' in files["compose.yaml"]
     assert "image: ${IMAGE:-acme/web/shop}" in files["compose.yaml"]
     assert 'name = "shop"' in files["pyproject.toml"]
     assert "docker run --rm -p 8080:8080 shop" in files["README.md"]

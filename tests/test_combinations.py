@@ -53,10 +53,16 @@ def _digest(project: BakedProject, pattern: str) -> str:
     return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
+class ComposeLoader(yaml.SafeLoader):
+    """Reads compose.proxy.yaml, which takes away parts of what it extends by `!reset`; check-jsonschema cannot."""
+
+
+ComposeLoader.add_constructor("!reset", lambda *_: None)
+
 PARSERS: dict[str, Callable[[str], object]] = {
     ".toml": tomllib.loads,
     ".json": json.loads,
-    ".yaml": lambda text: list(yaml.safe_load_all(text)),
+    ".yaml": lambda text: list(yaml.load_all(text, ComposeLoader)),
     ".yml": yaml.safe_load,
 }
 

@@ -70,7 +70,7 @@ RUN_BY = {
 @pytest.mark.container
 @pytest.mark.slow
 def test_every_command_of_the_generated_readme_works(
-    bake: Bake, engine: None, record_property: Callable[[str, object], None]
+    bake: Bake, proxy_image: None, record_property: Callable[[str, object], None]
 ) -> None:
     port = free_port()
     project = bake(project_name="Readme Check", python_version=PYTHONS[0], port=str(port))
@@ -86,25 +86,25 @@ def test_every_command_of_the_generated_readme_works(
             if command.startswith(tuple(ELSEWHERE)):
                 continue
             record_property("ran", command)
+            if ":0.2.0" in command:
+                docker("tag", "my-org/readme-check:0.1.0", "my-org/readme-check:0.2.0")
             if command.startswith(SERVING):
                 with serving(project, "bash", "-c", f"exec {command}", port=port):
                     assert page(port) == "<p>Hello, World!</p>", command
                 served.append(command)
             else:
                 project.run("bash", "-c", command)
-            if " --detach --no-build " in command:
-                at = re.search(r"HOST_PORT=(\d+)", command)
-                assert page(int(at[1]) if at else port) == "<p>Hello, World!</p>", command
+            if " up --detach " in command:
+                assert page(port) == "<p>Hello, World!</p>", command
                 detached.append(command)
     finally:
         compose = ("docker", "compose", "--profile", "dev", "--profile", "test")
-        for name in ("readme-check", "readme-check-1", "readme-check-2"):
-            project.run(*compose, "--project-name", name, "down", "--volumes", "--timeout", "1", "--rmi", "all")
+        project.run(*compose, "down", "--remove-orphans", "--volumes", "--timeout", "1", "--rmi", "all")
         built = docker("images", "--quiet", "--filter", "label=com.docker.compose.project=readme-check").split()
-        for reference in ("readme-check", "my-org/readme-check:0.1.0", *built):
+        for reference in ("readme-check", "my-org/readme-check:0.1.0", "my-org/readme-check:0.2.0", *built):
             subprocess.run(["docker", "image", "rm", "--force", reference], capture_output=True, check=False)
     assert all(any(command.startswith(start) for command in served) for start in SERVING), served
-    assert len(detached) == 3, detached
+    assert len(detached) == 5, detached
 
 
 def typed(markdown: str) -> list[str]:

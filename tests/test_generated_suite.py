@@ -89,7 +89,7 @@ IMAGES = list(itertools.product(dict.fromkeys([*PYTHONS, *CHOICES]), RULES["imag
 def test_the_container_contract_holds(
     bake: Bake,
     pytestconfig: pytest.Config,
-    engine: None,
+    proxy_image: None,
     tmp_path: Path,
     python_version: str,
     image: str,

@@ -543,8 +543,8 @@ SABOTAGES = {
     ),
     "a log without end": Sabotage(
         "compose.yaml",
-        'logging: { driver: json-file, options: { max-size: 10m, max-file: "3" } }',
-        "logging: { driver: json-file }",
+        '      options: { mode: non-blocking, max-buffer-size: 4m, max-size: 10m, max-file: "3" }\n',
+        "",
         "test_compose.py::test_what_compose_promises_is_in_force[LogConfig]",
         "LogConfig of the running container is {'Type': 'json-file', 'Config': {}}",
     ),
@@ -561,6 +561,34 @@ SABOTAGES = {
         'restart: "no"',
         "test_compose.py::test_it_starts_again_after_its_process_has_ended",
         "the container was not started again",
+    ),
+    "proxy: replicas published": Sabotage(
+        "compose.proxy.yaml",
+        "    ports: !reset []\n",
+        "",
+        "test_proxy.py::test_the_proxy_alone_can_be_reached",
+        "web-a is published",
+    ),
+    "proxy: addresses believed": Sabotage(
+        "haproxy.cfg",
+        "    http-request set-header X-Forwarded-For %[src]\n",
+        "",
+        "test_proxy.py::test_a_client_cannot_choose_its_address",
+        "assert '192.0.2.1' != '192.0.2.1'",
+    ),
+    "proxy: requests passed on as they come": Sabotage(
+        "haproxy.cfg",
+        "    option http-buffer-request\n",
+        "",
+        "test_proxy.py::test_slow_clients_do_not_stop_others_being_served[length]",
+        "assert 503 == 200",
+    ),
+    "proxy: buffers of 16 kB": Sabotage(
+        "haproxy.cfg",
+        "    tune.bufsize 1114112\n    tune.buffers.limit 800\n",
+        "",
+        "test_proxy.py::test_slow_clients_do_not_stop_others_being_served[20 kB at once]",
+        "assert 503 == 200",
     ),
     "distroless: a shell": Sabotage(
         "distroless.sh",
@@ -598,7 +626,7 @@ SABOTAGES = {
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES.values(), ids=SABOTAGES)
-def test_the_contract_turns_red(bake: Bake, engine: None, sabotage: Sabotage) -> None:
+def test_the_contract_turns_red(bake: Bake, proxy_image: None, sabotage: Sabotage) -> None:
     project = bake(python_version=PYTHONS[0], image=sabotage.image)
     sabotage.apply(project.path)
 

@@ -24,7 +24,7 @@ STATIC = frozenset(range(1, 12))
 # What these modules ask, and tests with this mark, only the project of an image can answer; see workshop/check.py for
 # rows 7 and 11.
 OWN = "pytest.mark.usefixtures('own')"
-OF_THE_PROJECT = {"test_build", "test_compose"}
+OF_THE_PROJECT = {"test_build", "test_compose", "test_proxy"}
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.container import docker
 
 
-def load(container: docker.Container, requests: int, clients: int) -> list[str]:
-    """Send GET / from `clients` connections, `requests` in all; return what went wrong, one entry a lost request."""
+def load(container: docker.Container, requests: int, clients: int, method: str = "GET", path: str = "/") -> list[str]:
+    """Send requests from `clients` connections, `requests` in all; return what went wrong, one entry a lost request."""
     with ThreadPoolExecutor(clients) as pool:
-        lost = pool.map(lambda _: _client(container, requests // clients), range(clients))
+        lost = pool.map(lambda _: _client(container, requests // clients, method, path), range(clients))
         return [problem for problems in lost for problem in problems]
 
 
-def _client(container: docker.Container, requests: int) -> list[str]:
+def _client(container: docker.Container, requests: int, method: str, path: str) -> list[str]:
     lost = []
     connection = container.connect()
     for _ in range(requests):
         try:
-            connection.request("GET", "/")
+            connection.request(method, path)
             response = connection.getresponse()
             response.read()
             if response.status != 200:

@@ -84,7 +84,11 @@ PROMISED = {
     "MemoryReservation": 64 * 2**20,
     "PidsLimit": 256,
     "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
-    "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+    "Init": True,
+    "LogConfig": {
+        "Type": "json-file",
+        "Config": {"mode": "non-blocking", "max-buffer-size": "4m", "max-size": "10m", "max-file": "3"},
+    },
 }
 
 
@@ -92,7 +96,7 @@ PROMISED = {
 def test_what_compose_promises_is_in_force(web: docker.Container, option: str, value: object) -> None:
     """An option that compose ignores, or takes for another, is found in production only.
 
-    Mend: do not soften compose.yaml; if a limit must be another one, change it here as well.
+    Fix: do not soften compose.yaml; if a limit must be another one, change it here as well.
     """
     inspected = json.loads(docker.run("container", "inspect", web.identity).stdout)[0]["HostConfig"]
 
@@ -120,9 +124,9 @@ def test_the_kernel_enforces_it(web: docker.Container) -> None:
 
 
 def test_it_starts_again_after_its_process_has_ended(web: docker.Container) -> None:
-    """A service that crashed at night must not wait for the morning. Mend: restart: unless-stopped."""
+    """A service that crashed at night must not wait for the morning. Fix: restart: unless-stopped."""
     before = web.state["StartedAt"]
-    web.signal("SIGTERM", [1])
+    web.signal("SIGTERM", [web.main_process()])
 
     deadline = time.monotonic() + 20
     while web.state["StartedAt"] == before or not web.state["Running"]:
@@ -132,11 +136,23 @@ def test_it_starts_again_after_its_process_has_ended(web: docker.Container) -> N
     web.wait_until_serving()
 
 
+def test_another_port_is_one_variable(compose: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """PORT in `.env` moves the service: what is published must follow it. Fix: ${PORT:-…} wherever compose names it."""
+    monkeypatch.setenv("PORT", "8181")
+    command = [*compose[:-1], f"{compose[-1]}-port"]
+    try:
+        docker.run(*command, "up", "--detach", "--no-build", "--wait")
+        container = docker.Container(docker.run(*command, "ps", "--quiet", "web").stdout.strip(), 8181)
+        assert container.request("/").status == 200
+    finally:
+        docker.run(*command, "down", "--timeout", "1")
+
+
 @pytest.mark.row(16)
 def test_the_grace_period_is_longer_than_a_stop_takes(compose: list[str]) -> None:
     """Who stops a service must wait longer than the service may take, or requests are cut off.
 
-    Mend: stop_grace_period > DRAIN_DELAY + GRACEFUL_TIMEOUT.
+    Fix: stop_grace_period > DRAIN_DELAY + GRACEFUL_TIMEOUT.
     """
     config = Settings.from_environ({})
     grace = _resolved(compose)["services"]["web"]["stop_grace_period"]

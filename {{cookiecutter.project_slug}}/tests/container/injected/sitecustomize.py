@@ -1,8 +1,8 @@
-"""Mounted into a container by the contract: gives any Flask application two more pages, without a change of its image.
+"""Mounted into a container by the contract: gives any Flask application more pages, without a change of its image.
 
 /contract/sleep?3 waits 3 seconds, then responds like /; /contract/worker tells the number of its process;
 /contract/read reads the body and tells its length; /contract/exit?3 ends by sys.exit(3); /contract/temporary writes a
-megabyte to a temporary file.
+megabyte to a temporary file; /contract/client tells address, scheme and host as views see them.
 """
 
 import os
@@ -25,6 +25,9 @@ with suppress(ImportError):
             length = len(Request(environ).get_data())
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [str(length).encode()]
+        if environ["PATH_INFO"] == "/contract/client":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [" ".join(environ[name] for name in ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST")).encode()]
         if environ["PATH_INFO"] == "/contract/exit":
             sys.exit(int(environ["QUERY_STRING"]))
         if environ["PATH_INFO"] == "/contract/temporary":
