@@ -122,8 +122,8 @@ class Settings:
                 values[item.name] = _value(item.name.upper(), environ, item.metadata)
             except SettingsError as error:
                 problems.append(str(error))
-        if values.get("worker_class") == "gevent" and not find_spec("gevent"):
-            problems.append("WORKER_CLASS='gevent' is not valid: gevent is not installed; add it to requirements.in")
+        if values.get("worker_class") == "gevent" and not (find_spec("gevent") and find_spec("packaging")):
+            problems.append("WORKER_CLASS='gevent' is not valid: gevent is not installed; lock gunicorn[gevent]")
         if values.get("metrics") == "prometheus" and values.get("metrics_port") == (port := values.get("port")):
             free = next(number for number in (9464, 9465) if number != port)
             problems.append(f"METRICS_PORT='{port}' is not valid: it must be another than PORT, for example {free}")
