@@ -93,7 +93,7 @@ class Sample:
 
     @property
     def cut_off(self) -> bool:
-        """Tell whether the response had begun: gunicorn sends head and body apart, and no proxy can take a head back."""
+        """Tell whether the response had begun: gunicorn sends head and body apart, and no head can be taken back."""
         return self.problem.startswith("IncompleteRead")
 
 
