@@ -91,6 +91,11 @@ class Sample:
     version: str
     replica: str
 
+    @property
+    def cut_off(self) -> bool:
+        """Tell whether the response had begun: gunicorn sends head and body apart, and no head can be taken back."""
+        return self.problem.startswith("IncompleteRead")
+
 
 class Load:
     """Clients that send requests at a constant rate to a port of this machine, until the end of the `with` block."""
@@ -348,9 +353,13 @@ def latency(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return how many requests there were and how many failed, of each kind, and the latency."""
+    """Return how many requests there were and how many failed or were cut off, of each kind, and the latency."""
     kinds = {
-        kind.title: {"requests": len(of_kind), "failed": sum(bool(sample.problem) for sample in of_kind)}
+        kind.title: {
+            "requests": len(of_kind),
+            "failed": sum(bool(sample.problem) for sample in of_kind),
+            "cut off": sum(sample.cut_off for sample in of_kind),
+        }
         for kind in KINDS
         if (of_kind := [sample for sample in samples if sample.kind == kind])
     }
