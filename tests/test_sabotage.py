@@ -515,8 +515,8 @@ SABOTAGES = {
     ),
     "metrics: imported by all": Sabotage(
         "app/__init__.py",
-        "    from app import caching",
-        "    import prometheus_client\n\n    from app import caching",
+        "    from app import errors,",
+        "    import prometheus_client\n\n    from app import errors,",
         WITHOUT_METRICS,
         "(3, False, False, True) == (3, False, False, False)",
     ),

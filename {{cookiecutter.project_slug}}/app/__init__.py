@@ -17,7 +17,7 @@ def create_app(config: "Settings | None" = None) -> "Flask":
     # Imported here, because `python -m app` imports this package first and must listen to SIGTERM before all else.
     from flask import Flask
 
-    from app import caching, errors, middleware, security, settings, views
+    from app import errors, middleware, security, settings, views
 
     config = config or settings.load()
     app = Flask(__name__)
@@ -26,7 +26,6 @@ def create_app(config: "Settings | None" = None) -> "Flask":
     app.config["MAX_FORM_MEMORY_SIZE"] = config.max_body_bytes
     app.register_blueprint(views.blueprint)
     errors.init_app(app)
-    caching.init_app(app)
     security.init_app(app, config)
     middleware.init_app(app, config)
     if config.metrics == "prometheus":

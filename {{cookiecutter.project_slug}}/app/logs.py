@@ -78,9 +78,8 @@ class JsonFormatter(logging.Formatter):
             more["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             more["stack"] = record.stack_info
-        for key, value in vars(record).items():
-            if key not in _STANDARD_FIELDS:
-                more[f"{key}_" if key in line or key in more else key] = _plain(value)
+        for key in [key for key in vars(record) if key not in _STANDARD_FIELDS]:
+            more[f"{key}_" if key in line or key in more else key] = _plain(vars(record)[key])
         return more
 
 
@@ -103,13 +102,15 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 
 def _plain(value: Any, *around: Any) -> Any:
     """Return what JSON can hold of a value: no NaN, only text as keys, nothing that contains itself, no secret."""
-    if value is None or isinstance(value, str | bool) or (isinstance(value, int | float) and abs(value) < MAX_NUMBER):
+    if value is None or isinstance(value, str):
         return repr(value) if isinstance(value, Secret) else value
+    if isinstance(value, (int, float)) and abs(value) < MAX_NUMBER:
+        return value
     if any(value is each for each in around) or len(around) > MAX_DEPTH:
         return f"<{type(value).__name__}>"
     if isinstance(value, dict):
         return {_text(key): _plain(each, *around, value) for key, each in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_plain(each, *around, value) for each in value]
     return _text(value)
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -10,7 +11,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import Flask, json
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
 from werkzeug.wrappers import Response
-from werkzeug.wsgi import ClosingIterator
+from werkzeug.wsgi import ClosingIterator, FileWrapper
 
 from app import bodies, errors, health, request_ids, security
 from app.settings import Settings
@@ -31,6 +32,9 @@ class _Middleware:
         request_id = request_ids.enter(environ)
         # On a socket for both, IPv4 addresses come in the notation of IPv6.
         environ["REMOTE_ADDR"] = environ.get("REMOTE_ADDR", "").removeprefix("::ffff:")
+        # A date in an image says nothing, except that it is made from the content of its file, and Flask makes the ETag
+        # from it. So that alone decides whether a copy is fresh.
+        environ.pop("HTTP_IF_MODIFIED_SINCE", None)
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             headers = security.completed([*headers, ("X-Request-ID", request_id)], environ)
@@ -46,7 +50,7 @@ class _Middleware:
                 raise
             _log_exception(environ)
             response = errors.response(InternalServerError(), environ)
-        return ClosingIterator(response(environ, start), [lambda: bodies.drain(environ), request_ids.leave])
+        return ClosingIterator(response(environ, start), [partial(bodies.drain, environ), request_ids.leave])
 
     def _respond(self, environ: WSGIEnvironment, start: Any) -> Iterable[bytes]:
         """Return the body of the response. Its head is sent once the first piece of it is there."""
@@ -65,8 +69,9 @@ class _Middleware:
 
         response = self.wsgi_app(environ, keep)
         close = getattr(response, "close", lambda: None)
-        if isinstance(response, environ.get("wsgi.file_wrapper", ())):
-            start(*head)
+        if isinstance(response, environ.get("wsgi.file_wrapper", FileWrapper)):
+            status, headers, *more = head
+            start(status, [header for header in headers if header[0] != "Last-Modified"], *more)
             response.close = ClosingIterator((), [close, request_ids.leave]).close
             return response  # type: ignore[no-any-return]  # as it is: the server has the kernel send the file
         try:
@@ -76,7 +81,7 @@ class _Middleware:
             close()
             raise
         start(*head)
-        ending = [close, lambda: bodies.drain(environ), request_ids.leave]
+        ending = [close, partial(bodies.drain, environ), request_ids.leave]
         return ClosingIterator(_cut_off_on_failure(environ, chain(pieces, rest)), ending)
 
 

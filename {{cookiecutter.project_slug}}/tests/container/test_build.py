@@ -118,7 +118,7 @@ def test_two_builds_of_one_source_give_the_same_layers() -> None:
 def test_a_file_that_has_changed_is_sent_again(tmp_path_factory: pytest.TempPathFactory) -> None:
     """All files of an image have fixed dates; an ETag made of date and size keeps an old file in browsers for ever.
 
-    Mend: give each file a date made from its content, and take no other notice of dates (Dockerfile, app/caching.py).
+    Mend: give each file a date made from its content, and take no other notice of it (Dockerfile, app/middleware.py).
     """
     context = _copy_of_project(tmp_path_factory)
     style = context / "app/static/contract.css"
