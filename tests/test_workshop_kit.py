@@ -357,7 +357,7 @@ def test_where_there_is_nothing_to_judge_it_says_what_to_do(
 
 
 @pytest.mark.container
-def test_any_folder_is_judged_and_told_what_to_mend(checked: Checked, tmp_path: Path) -> None:
+def test_any_folder_is_judged_and_told_what_to_fix(checked: Checked, tmp_path: Path) -> None:
     """One that has no port, no code and no packages, so not every row applies; the static rows are enough here."""
     (tmp_path / "Dockerfile").write_text(
         f'FROM python:{kit.PYTHON}-slim-trixie\nUSER 10001\nCMD ["python3", "-c", "{SERVER.format("")}"]\n'
@@ -369,7 +369,7 @@ def test_any_folder_is_judged_and_told_what_to_mend(checked: Checked, tmp_path: 
     assert [rows[number] for number in (2, 3, 7, 10, 12)] == ["passed", "failed", "passed", "passed", "not run"]
     assert " MB on disk, " in card["rows"][9]["reason"]
     assert card["next"]["row"] == 3
-    assert "The next thing to mend: row 3" in card["printed"]
+    assert "The next thing to fix: row 3" in card["printed"]
     assert "Seen: HEALTHCHECK must be there, in exec form" in card["printed"]
     assert "Why: Without a health check nobody notices" in card["printed"]
     assert "Mend: a HEALTHCHECK in exec form" in card["printed"]
