@@ -306,9 +306,7 @@ def show(verdict: Verdict, exercise: Exercise | None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="workshop/check", description="Judge a Dockerfile, and say what to fix next."
-    )
+    parser = argparse.ArgumentParser(prog="workshop/check", description="Judge a Dockerfile, and say what to fix next.")
     parser.add_argument("folder", type=Path, help="the folder with the Dockerfile")
     parser.add_argument("--port", type=int, help="the port the service listens on, if the image does not expose it")
     parser.add_argument("--fast", action="store_true", help="only rows 1 to 11, which need little time")
