@@ -280,7 +280,7 @@ def _source_of(contract: Contract) -> str:
 
 
 def test_a_lesson_is_read_from_a_docstring() -> None:
-    lesson = Lesson.parse("It matters.\n\nMore on\nthat. Mend: do this,\nand that.\n\nThe budget: 3.")
+    lesson = Lesson.parse("It matters.\n\nMore on\nthat. Fix: do this,\nand that.\n\nThe budget: 3.")
 
     assert lesson == Lesson("It matters. More on that. The budget: 3.", "do this, and that.")
 
@@ -372,7 +372,7 @@ def test_any_folder_is_judged_and_told_what_to_fix(checked: Checked, tmp_path: P
     assert "The next thing to fix: row 3" in card["printed"]
     assert "Seen: HEALTHCHECK must be there, in exec form" in card["printed"]
     assert "Why: Without a health check nobody notices" in card["printed"]
-    assert "Mend: a HEALTHCHECK in exec form" in card["printed"]
+    assert "Fix: a HEALTHCHECK in exec form" in card["printed"]
 
 
 # ---- kit ----

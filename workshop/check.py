@@ -292,7 +292,7 @@ def show(verdict: Verdict, exercise: Exercise | None) -> None:
             table.add_row(str(row["number"]), row["title"], Text(row["status"], style), Text(row["reason"]))
     console.print(table)
     if mend := next_to_mend(verdict):
-        said = {"Seen": mend["seen"], "Why": mend["why"], "Mend": mend["mend"]}
+        said = {"Seen": mend["seen"], "Why": mend["why"], "Fix": mend["mend"]}
         lines = [Text.assemble((f"{name + ':':6}", "bold"), text) for name, text in said.items()]
         text = Text("\n").join(lines)
         console.print(

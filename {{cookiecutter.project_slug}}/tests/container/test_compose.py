@@ -92,7 +92,7 @@ PROMISED = {
 def test_what_compose_promises_is_in_force(web: docker.Container, option: str, value: object) -> None:
     """An option that compose ignores, or takes for another, is found in production only.
 
-    Mend: do not soften compose.yaml; if a limit must be another one, change it here as well.
+    Fix: do not soften compose.yaml; if a limit must be another one, change it here as well.
     """
     inspected = json.loads(docker.run("container", "inspect", web.identity).stdout)[0]["HostConfig"]
 
@@ -120,7 +120,7 @@ def test_the_kernel_enforces_it(web: docker.Container) -> None:
 
 
 def test_it_starts_again_after_its_process_has_ended(web: docker.Container) -> None:
-    """A service that crashed at night must not wait for the morning. Mend: restart: unless-stopped."""
+    """A service that crashed at night must not wait for the morning. Fix: restart: unless-stopped."""
     before = web.state["StartedAt"]
     web.signal("SIGTERM", [1])
 
@@ -136,7 +136,7 @@ def test_it_starts_again_after_its_process_has_ended(web: docker.Container) -> N
 def test_the_grace_period_is_longer_than_a_stop_takes(compose: list[str]) -> None:
     """Who stops a service must wait longer than the service may take, or requests are cut off.
 
-    Mend: stop_grace_period > DRAIN_DELAY + GRACEFUL_TIMEOUT.
+    Fix: stop_grace_period > DRAIN_DELAY + GRACEFUL_TIMEOUT.
     """
     config = Settings.from_environ({})
     grace = _resolved(compose)["services"]["web"]["stop_grace_period"]
