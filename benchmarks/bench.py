@@ -6,7 +6,7 @@ and only ratios mean something elsewhere. Needs a Docker Engine; wrk, where it i
     template     the default answers, as they are baked
     two-stage    baselines/two-stage.Dockerfile, in the spirit of a blog post about small images
     one-stage    baselines/one-stage.Dockerfile, in the spirit of the shortest Dockerfile that works
-    bare         the application of the baselines under threaded workers like the template's, for the throughput
+    bare         the application of the baselines under the worker class of the template, with as many threads
 
 All containers are hardened alike and run without health checks, so that none falls into a measurement. Load goes to a
 published port of 127.0.0.1. What was made is removed at the end, except for the build cache, which carries no label.
@@ -51,7 +51,8 @@ WRITABLE = ("--tmpfs", "/tmp")
 # Workers of the memory measure. Under load there is one for each core.
 MEMORY_WORKERS = 4
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-THREADS = 8
+# As in app/settings.py of the service.
+THREADS = 16
 NAMES = ("template", "two-stage", "one-stage", "bare")
 REQUESTS_BEFORE_MEMORY = 200
 PROBES = 5

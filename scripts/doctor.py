@@ -184,7 +184,7 @@ def report(service: Service, findings: Findings, verdict: Verdict | None) -> boo
         for row in failed:
             lesson = verdict.failed[row["number"]][0].lesson
             console.print(f"  row {row['number']}: {row['title']}", style="bold red")
-            console.print(f"    Seen: {row['reason']}", f"    Why:  {lesson.why}", f"    Mend: {lesson.mend}", sep="\n")
+            console.print(f"    Seen: {row['reason']}", f"    Why:  {lesson.why}", f"    Fix:  {lesson.mend}", sep="\n")
     lists = {
         "New questions, answered by their default in this comparison": new,
         "Files it lacks": findings.missing,

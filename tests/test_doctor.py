@@ -139,7 +139,7 @@ def test_it_names_the_rows_that_fail_and_its_commands_mend_them(
     assert "Today's contract: 9 of 11 rows passed.\n" in output
     assert re.findall(r"^  row (\d+): ", output, re.MULTILINE) == ["1", "2"]
     assert "    Seen: USER is root: it must be a number\n" in output
-    assert "    Mend: `USER 10001:10001`.\n" in output
+    assert "    Fix:  `USER 10001:10001`.\n" in output
     assert "    Seen: the command is in shell form: ['/bin/sh', '-c', 'python -m app']\n" in output
     assert _commands(forge, service) in output
 

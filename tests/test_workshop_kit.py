@@ -268,7 +268,7 @@ def test_the_symptoms_are_what_the_task_says(name: str, bases: None, image_tag: 
 
 
 def test_every_row_of_the_contract_says_why_and_how_to_mend(contract: Contract) -> None:
-    assert {test.row for test in contract.tests.values()} == set(range(1, 22))
+    assert {test.row for test in contract.tests.values()} == set(range(1, 23))
     asked = [*contract.select(), *(contract.tests[name] for _, name in check.OF_THE_FOLDER.values())]
     assert [test.name for test in asked if not (test.lesson.why and test.lesson.mend)] == []
     names = re.findall(r"^@pytest\.mark\.row.*?^def (\w+)", _source_of(contract), re.MULTILINE | re.DOTALL)
@@ -280,7 +280,7 @@ def _source_of(contract: Contract) -> str:
 
 
 def test_a_lesson_is_read_from_a_docstring() -> None:
-    lesson = Lesson.parse("It matters.\n\nMore on\nthat. Mend: do this,\nand that.\n\nThe budget: 3.")
+    lesson = Lesson.parse("It matters.\n\nMore on\nthat. Fix: do this,\nand that.\n\nThe budget: 3.")
 
     assert lesson == Lesson("It matters. More on that. The budget: 3.", "do this, and that.")
 
@@ -357,7 +357,7 @@ def test_where_there_is_nothing_to_judge_it_says_what_to_do(
 
 
 @pytest.mark.container
-def test_any_folder_is_judged_and_told_what_to_mend(checked: Checked, tmp_path: Path) -> None:
+def test_any_folder_is_judged_and_told_what_to_fix(checked: Checked, tmp_path: Path) -> None:
     """One that has no port, no code and no packages, so not every row applies; the static rows are enough here."""
     (tmp_path / "Dockerfile").write_text(
         f'FROM python:{kit.PYTHON}-slim-trixie\nUSER 10001\nCMD ["python3", "-c", "{SERVER.format("")}"]\n'
@@ -369,10 +369,10 @@ def test_any_folder_is_judged_and_told_what_to_mend(checked: Checked, tmp_path: 
     assert [rows[number] for number in (2, 3, 7, 10, 12)] == ["passed", "failed", "passed", "passed", "not run"]
     assert " MB on disk, " in card["rows"][9]["reason"]
     assert card["next"]["row"] == 3
-    assert "The next thing to mend: row 3" in card["printed"]
+    assert "The next thing to fix: row 3" in card["printed"]
     assert "Seen: HEALTHCHECK must be there, in exec form" in card["printed"]
     assert "Why: Without a health check nobody notices" in card["printed"]
-    assert "Mend: a HEALTHCHECK in exec form" in card["printed"]
+    assert "Fix: a HEALTHCHECK in exec form" in card["printed"]
 
 
 # ---- kit ----

@@ -1,4 +1,4 @@
-"""Judge a Dockerfile by the container contract, and say what to mend next: `workshop/check FOLDER`.
+"""Judge a Dockerfile by the container contract, and say what to fix next: `workshop/check FOLDER`.
 
 The folder is built as it is. Two rows that an image alone cannot answer are asked of the folder: what is shipped by
 mistake (row 7), and what a change of code builds anew (row 11). Both work on copies; the folder stays as it is.
@@ -265,7 +265,7 @@ def judge(folder: Path, contract: Contract, tests: Sequence[Clause], rows: froze
 
 
 def next_to_mend(verdict: Verdict) -> dict[str, Any] | None:
-    """Return the lowest failed row, why it matters and how to mend it, or None if nothing failed."""
+    """Return the lowest failed row, why it matters and how to fix it, or None if nothing failed."""
     for row in verdict.card["rows"]:
         if row["status"] == "failed":
             test, message = verdict.failed[row["number"]]
@@ -282,7 +282,7 @@ def next_to_mend(verdict: Verdict) -> dict[str, Any] | None:
 
 
 def show(verdict: Verdict, exercise: Exercise | None) -> None:
-    """Print the scorecard and the next thing to mend."""
+    """Print the scorecard and the next thing to fix."""
     card = verdict.card
     title = f"{exercise.title if exercise else card['image']}: {card['passed']} of {card['applicable']} rows passed"
     table = Table("Row", "The contract", "Verdict", "Reason", title=title, title_justify="left")
@@ -292,23 +292,21 @@ def show(verdict: Verdict, exercise: Exercise | None) -> None:
             table.add_row(str(row["number"]), row["title"], Text(row["status"], style), Text(row["reason"]))
     console.print(table)
     if mend := next_to_mend(verdict):
-        said = {"Seen": mend["seen"], "Why": mend["why"], "Mend": mend["mend"]}
+        said = {"Seen": mend["seen"], "Why": mend["why"], "Fix": mend["mend"]}
         lines = [Text.assemble((f"{name + ':':6}", "bold"), text) for name, text in said.items()]
         text = Text("\n").join(lines)
         console.print(
-            Panel(text, title=f"The next thing to mend: row {mend['row']}", title_align="left", style="yellow")
+            Panel(text, title=f"The next thing to fix: row {mend['row']}", title_align="left", style="yellow")
         )
     elif exercise:
         console.print("Repaired: the cause is gone. The folder solutions/ tells the whole story.", style="bold green")
     else:
-        console.print("Nothing to mend.", style="bold green")
+        console.print("Nothing to fix.", style="bold green")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="workshop/check", description="Judge a Dockerfile, and say what to mend next."
-    )
+    parser = argparse.ArgumentParser(prog="workshop/check", description="Judge a Dockerfile, and say what to fix next.")
     parser.add_argument("folder", type=Path, help="the folder with the Dockerfile")
     parser.add_argument("--port", type=int, help="the port the service listens on, if the image does not expose it")
     parser.add_argument("--fast", action="store_true", help="only rows 1 to 11, which need little time")
@@ -327,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require_engine()
         try:
             with baked() as contract:
-                rows = exercise.rows if exercise else frozenset(range(1, 22))
+                rows = exercise.rows if exercise else frozenset(test.row for test in contract.tests.values())
                 tests = contract.select(rows, exercise.tests if exercise else ())
                 if options.fast:
                     rows, tests = rows & STATIC, [test for test in tests if test.row in STATIC]

@@ -29,15 +29,15 @@ OF_THE_PROJECT = {"test_build", "test_compose", "test_proxy"}
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the docstring of a test says: why it matters, and how to mend it."""
+    """What the docstring of a test says: why it matters, and how to fix it."""
 
     why: str
     mend: str
 
     @classmethod
     def parse(cls, docstring: str) -> "Lesson":
-        """Split a docstring at the word Mend. Another paragraph after it belongs to the reason."""
-        text, _, rest = docstring.partition("Mend: ")
+        """Split a docstring at the word Fix. Another paragraph after it belongs to the reason."""
+        text, _, rest = docstring.partition("Fix: ")
         mend, _, more = rest.partition("\n\n")
         return cls(*(re.sub(r"\s+", " ", part).strip() for part in (f"{text} {more}", mend)))
 

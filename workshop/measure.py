@@ -4,6 +4,7 @@
     python -m workshop.measure 3 5        only these, if they have not been
     python -m workshop.measure --again    even if they have been
     python -m workshop.measure --times    the same, but only what the clock tells: some minutes, on a quiet machine
+    python -m workshop.measure --contract the same, but only the contract, when that has changed
 
 Each rung is written to results/ladder.json as soon as it is done, so a run that was stopped goes on where it was. A
 rung is measured anew when a file it is built from, the machine or a version has changed. Needs a Docker Engine.
@@ -48,7 +49,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import bench
+from benchmarks import bench, rollout
 from workshop import charts
 from workshop.ladder import HERE, PLANTED, PORT, PYTHON, TEMPLATE, Rung, assemble, digest, rungs
 
@@ -372,6 +373,8 @@ def judge(rung: Rung, folder: Path, version: str, *tests: str) -> Result:
     options = ("--scorecard", f"--scorecard-file={card}", "-p", "no:cacheprovider", *foreign)
     command = (str(python), "-m", "pytest", "-p", "once", *(tests or ("tests/container",)), *options)
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    if not foreign and not tests:
+        environment["PROXY_IMAGE"] = rollout.proxy_image()
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if not card.exists():
         raise SystemExit(f"the contract could not be run on {rung.label}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -410,8 +413,8 @@ class Measurement:
             "digest": rung.digest(),
         }
 
-    def steps(self, *, times: bool = False) -> tuple[tuple[str, Callable[[], None]], ...]:
-        """Return what there is to do: all, or only what the clock tells."""
+    def steps(self, only: str | None = None) -> tuple[tuple[str, Callable[[], None]], ...]:
+        """Return what there is to do: all, or only the "times", which the clock tells, or the "contract"."""
         timed = (
             ("cold build", self.build),
             ("start and stop", self.start),
@@ -422,7 +425,12 @@ class Measurement:
             ("a forged package", self.forge),
             ("the contract", self.judge),
         )
-        return timed if times else (*timed, *rest)
+        again = (("build", self.image), ("the contract", self.judge))
+        return {"times": timed, "contract": again}.get(only or "", (*timed, *rest))
+
+    def image(self) -> None:
+        """Build it with the cache, where it is not the build that is measured."""
+        build(self.rung, self.context)
 
     def build(self) -> None:
         """Build it from nothing but the base image."""
@@ -540,10 +548,10 @@ def facts_line(results: Result) -> str:
     )
 
 
-def measure(chosen: Sequence[int], version: str, *, again: bool = False, times: bool = False) -> Result:
+def measure(chosen: Sequence[int], version: str, *, again: bool = False, only: str | None = None) -> Result:
     """Measure the chosen rungs that need it, write after each, and return all results.
 
-    With `again` all of them need it. With `times` as well, but where the rest is known only what the clock tells.
+    With `again` all of them need it. With `only` as well, but where the rest is known only "times" or "contract".
     """
     facts: Result = {
         "machine": machine(),
@@ -556,12 +564,12 @@ def measure(chosen: Sequence[int], version: str, *, again: bool = False, times: 
         for number, entry in known(facts).items()
         if number in ladder and entry["digest"] == ladder[number].digest()
     }
-    wanted = [ladder[number] for number in chosen if again or times or number not in done]
+    wanted = [ladder[number] for number in chosen if again or only or number not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
         measurements = [Measurement(rung, Path(folder), version) for rung in wanted]
-        known_rest = {rung.number: done[rung.number] for rung in wanted if times and rung.number in done}
-        steps = [measurement.steps(times=measurement.rung.number in known_rest) for measurement in measurements]
+        known_rest = {rung.number: done[rung.number] for rung in wanted if only and rung.number in done}
+        steps = [each.steps(only if each.rung.number in known_rest else None) for each in measurements]
         task = progress.add_task("", total=sum(map(len, steps)))
         for rung, measurement, todo in zip(wanted, measurements, steps, strict=True):
             for what, step in todo:
@@ -584,7 +592,9 @@ def arguments(numbers: Sequence[int]) -> argparse.Namespace:
         "rung", nargs="*", type=int, choices=[[], *numbers], metavar="N", help="only these (default: all)"
     )
     parser.add_argument("--again", action="store_true", help="measure even what has been measured as it is")
-    parser.add_argument("--times", action="store_true", help="the same, but only what the clock tells")
+    only = parser.add_mutually_exclusive_group()
+    for name, what in (("times", "what the clock tells"), ("contract", "the contract")):
+        only.add_argument(f"--{name}", dest="only", action="store_const", const=name, help=f"the same, but only {what}")
     return parser.parse_args()
 
 
@@ -597,7 +607,7 @@ def main() -> int:
     version = os.environ.get("PYTHONS", PYTHON).split()[0]
     provide_base_images(version)
     try:
-        results = measure(chosen.rung or numbers, version, again=chosen.again, times=chosen.times)
+        results = measure(chosen.rung or numbers, version, again=chosen.again, only=chosen.only)
     finally:
         bench.remove_leftovers()
     write(results)

@@ -48,7 +48,7 @@ def canary_image(own: None, tmp_path_factory: pytest.TempPathFactory) -> docker.
 def test_nothing_but_the_service_is_shipped(canary_image: docker.Image) -> None:
     """A password in a layer is public for as long as the image exists, even if a later layer hides the file.
 
-    Mend: a .dockerignore that ignores everything and names what enters; secrets by --mount=type=secret.
+    Fix: a .dockerignore that ignores everything and names what enters; secrets by --mount=type=secret.
     """
     caught = [f"{name} ({CANARY} inside)" for name, content in _contents(canary_image) if CANARY.encode() in content]
 
@@ -69,7 +69,7 @@ def _contents(image: docker.Image) -> Iterator[tuple[str, bytes]]:
 def test_a_change_of_code_installs_nothing(tmp_path_factory: pytest.TempPathFactory, image: docker.Image) -> None:
     """The change that is made a hundred times a day must not wait for the package index.
 
-    Mend: copy requirements.txt and install from it before the code is copied.
+    Fix: copy requirements.txt and install from it before the code is copied.
     """
     context = _copy_of_project(tmp_path_factory)
     code = context / "app/__init__.py"
@@ -85,7 +85,7 @@ def test_a_change_of_code_installs_nothing(tmp_path_factory: pytest.TempPathFact
 def test_everything_is_locked_with_hashes() -> None:
     """A version can be published anew with other content, by its author or by whoever has stolen the password.
 
-    Mend: `uv pip compile --generate-hashes`, and `pip install --require-hashes` in the Dockerfile.
+    Fix: `uv pip compile --generate-hashes`, and `pip install --require-hashes` in the Dockerfile.
     """
     lock = (docker.PROJECT / "requirements.txt").read_text().replace("\\\n", " ")
     requirements = [line for line in lock.splitlines() if line and not line.lstrip().startswith("#")]
@@ -102,7 +102,7 @@ def test_everything_is_locked_with_hashes() -> None:
 def test_two_builds_of_one_source_give_the_same_layers() -> None:
     """Equal layers are pushed, pulled and scanned once, and show that an image was made from the source it names.
 
-    Mend: fixed dates for everything a RUN leaves behind, nothing random, nothing removed but in the stage that made it.
+    Fix: fixed dates for everything a RUN leaves behind, nothing random, nothing removed but in the stage that made it.
     """
     # Both anew: the engine's cache does not look at dates, so a layer in it may be that of a build with other dates.
     one, other = (
@@ -118,7 +118,7 @@ def test_two_builds_of_one_source_give_the_same_layers() -> None:
 def test_a_file_that_has_changed_is_sent_again(tmp_path_factory: pytest.TempPathFactory) -> None:
     """All files of an image have fixed dates; an ETag made of date and size keeps an old file in browsers for ever.
 
-    Mend: give each file a date made from its content, and take no other notice of it (Dockerfile, app/middleware.py).
+    Fix: give each file a date made from its content, and take no other notice of it (Dockerfile, app/middleware.py).
     """
     context = _copy_of_project(tmp_path_factory)
     style = context / "app/static/contract.css"
@@ -143,7 +143,7 @@ def test_a_checkout_for_one_user_only_builds_the_same_image(
 ) -> None:
     """With umask 077 a checkout belongs to one user, and modes go into the image: root builds it, nobody can run it.
 
-    Mend: `chmod -R u=rwX,go=rX` in the stage that copies the code.
+    Fix: `chmod -R u=rwX,go=rX` in the stage that copies the code.
     """
     context = _copy_of_project(tmp_path_factory)
     for path in context.rglob("*"):

@@ -18,7 +18,7 @@ MIB = 2**20
 def test_a_killed_worker_takes_only_its_own_requests_along(slow_service: docker.Container) -> None:
     """A worker dies of a bug in a C extension or for lack of memory; that must not be the end of the others.
 
-    Mend: more than one worker, under a process that starts a new one.
+    Fix: more than one worker, under a process that starts a new one.
     """
     with ExitStack() as stack:
         slow_service.wait_for_workers(2)
@@ -69,7 +69,7 @@ def test_memory_after_load_stays_within_budget(image: docker.Image) -> None:
     Threads and caches grow up at their own pace, a leak grows with every round of requests: so one round in which
     memory grows by no more than 350 bytes a request is enough.
 
-    Mend: look for caches without bound and for what each request leaves behind; `gc.freeze()` before the fork.
+    Fix: look for caches without bound and for what each request leaves behind; `gc.freeze()` before the fork.
     """
     requests, rounds = 3000, 5
     with docker.started(image, "--env", "WEB_CONCURRENCY=2") as container:

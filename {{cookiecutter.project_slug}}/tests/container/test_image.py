@@ -28,7 +28,7 @@ def _programs(image: docker.Image, names: re.Pattern[str]) -> list[str]:
 def test_user_is_numeric_and_not_root(image: docker.Image) -> None:
     """A service that is broken into as root owns its container, and with a kernel bug its host.
 
-    Kubernetes' runAsNonRoot cannot judge a name, so the user must be a number. Mend: `USER 10001:10001`.
+    Kubernetes' runAsNonRoot cannot judge a name, so the user must be a number. Fix: `USER 10001:10001`.
     """
     user = image.config.get("User") or "root (none is set)"
 
@@ -40,7 +40,7 @@ def test_user_is_numeric_and_not_root(image: docker.Image) -> None:
 def test_command_is_in_exec_form(image: docker.Image) -> None:
     """In shell form a shell is process 1, and it does not pass SIGTERM on: every stop takes 10 s and ends in SIGKILL.
 
-    Mend: `CMD ["python", "-m", "app"]`.
+    Fix: `CMD ["python", "-m", "app"]`.
     """
     assert image.command, "neither ENTRYPOINT nor CMD is set"
     shell = image.command[0].rsplit("/", 1)[-1] in {"sh", "bash", "dash", "ash"} and "-c" in image.command[1:3]
@@ -51,7 +51,7 @@ def test_command_is_in_exec_form(image: docker.Image) -> None:
 def test_stop_signal_is_sigterm(image: docker.Image) -> None:
     """On SIGTERM gunicorn finishes the requests in flight, on SIGINT or SIGQUIT it drops them.
 
-    Mend: `STOPSIGNAL SIGTERM`.
+    Fix: `STOPSIGNAL SIGTERM`.
     """
     signal = image.config.get("StopSignal") or "SIGTERM"
 
@@ -62,7 +62,7 @@ def test_stop_signal_is_sigterm(image: docker.Image) -> None:
 def test_health_check_exists_and_works(image: docker.Image) -> None:
     """Without a health check nobody notices a service that hangs; one that calls a missing curl is always unhealthy.
 
-    Mend: a HEALTHCHECK in exec form that uses the interpreter the image has anyway.
+    Fix: a HEALTHCHECK in exec form that uses the interpreter the image has anyway.
     """
     check = (image.config.get("Healthcheck") or {}).get("Test") or ["NONE"]
     assert check[0] == "CMD", f"HEALTHCHECK must be there, in exec form; it is {check}"
@@ -74,7 +74,7 @@ def test_health_check_exists_and_works(image: docker.Image) -> None:
 
 @pytest.mark.row(3)
 def test_health_check_fails_where_nothing_listens(image: docker.Image) -> None:
-    """A check that always succeeds is worse than none. Mend: let its exit code tell what /healthz answered."""
+    """A check that always succeeds is worse than none. Fix: let its exit code tell what /healthz answered."""
     check = (image.config.get("Healthcheck") or {}).get("Test") or ["NONE"]
     options = ("--rm", "--label", docker.LABEL, "--entrypoint", check[1])
     done = docker.run("run", *options, image.reference, *check[2:], check=False)
@@ -87,7 +87,7 @@ def test_health_check_fails_where_nothing_listens(image: docker.Image) -> None:
 def test_label_is_there(image: docker.Image, name: str) -> None:
     """Labels answer "what is this, from which commit, on which base?" when the image is found running somewhere.
 
-    Mend: a LABEL with the names of the OCI image specification.
+    Fix: a LABEL with the names of the OCI image specification.
     """
     assert image.labels.get(f"org.opencontainers.image.{name}"), f"label {name} is missing; there are {image.labels}"
 
@@ -95,7 +95,7 @@ def test_label_is_there(image: docker.Image, name: str) -> None:
 @pytest.mark.row(4)
 @pytest.mark.usefixtures("own")
 def test_labels_carry_what_the_build_was_told(image: docker.Image) -> None:
-    """A label that is frozen tells a lie. Mend: declare ARG VERSION, REVISION and CREATED before the LABEL."""
+    """A label that is frozen tells a lie. Fix: declare ARG VERSION, REVISION and CREATED before the LABEL."""
     told = {name: image.labels[f"org.opencontainers.image.{name.lower()}"] for name in docker.VERSION_ARGUMENTS}
 
     assert told == docker.VERSION_ARGUMENTS
@@ -105,7 +105,7 @@ def test_labels_carry_what_the_build_was_told(image: docker.Image) -> None:
 def test_exactly_one_port_is_exposed_and_serves(image: docker.Image, service: docker.Container) -> None:
     """Tools and people read EXPOSE to learn where the service is; a port too many looks like a second service.
 
-    Mend: one EXPOSE line with the port of PORT.
+    Fix: one EXPOSE line with the port of PORT.
     """
     assert len(image.ports) == 1, f"exposed: {image.ports}"
     assert service.request("/").status == 200
@@ -115,7 +115,7 @@ def test_exactly_one_port_is_exposed_and_serves(image: docker.Image, service: do
 def test_no_build_tools(image: docker.Image) -> None:
     """What builds software or fetches it also serves an intruder, and every scanner lists its vulnerabilities.
 
-    Mend: build in a stage of its own and copy only the virtual environment; remove the pip of the base.
+    Fix: build in a stage of its own and copy only the virtual environment; remove the pip of the base.
     """
     found = _programs(image, BUILD_TOOLS)
 
@@ -124,7 +124,7 @@ def test_no_build_tools(image: docker.Image) -> None:
 
 @pytest.mark.row(6)
 def test_no_installer_can_be_imported(image: docker.Image) -> None:
-    """`python -m pip` needs no executable, and ensurepip makes a pip out of nothing. Mend: remove them all."""
+    """`python -m pip` needs no executable, and ensurepip makes a pip out of nothing. Fix: remove them all."""
     installer = re.compile(r"/python3[^/]*/(site-packages/)?(pip|setuptools|ensurepip)/__init__\.pyc?$")
     found = [path for path in image.files if installer.search(path)]
 
@@ -136,7 +136,7 @@ def test_no_installer_can_be_imported(image: docker.Image) -> None:
 def test_a_distroless_image_has_neither_shell_nor_package_manager(image: docker.Image) -> None:
     """What is not there cannot be used by an intruder, and no scanner lists its vulnerabilities.
 
-    Mend: copy into a stage FROM scratch only what the service needs; see `distroless.sh`.
+    Fix: copy into a stage FROM scratch only what the service needs; see `distroless.sh`.
     """
     found = _programs(image, SHELLS_AND_SYSTEM_TOOLS)
 
@@ -145,7 +145,7 @@ def test_a_distroless_image_has_neither_shell_nor_package_manager(image: docker.
 
 @pytest.mark.row(8)
 def test_every_extension_of_python_can_be_loaded(image: docker.Image) -> None:
-    """An extension whose library is missing fails when a request needs it first. Mend: copy what `ldd` names."""
+    """An extension whose library is missing fails when a request needs it first. Fix: copy what `ldd` names."""
     loaded = image.run_injected("extensions.py")
 
     assert not loaded["failed"], f"these cannot be loaded: {loaded['failed']}"
@@ -156,7 +156,7 @@ def test_every_extension_of_python_can_be_loaded(image: docker.Image) -> None:
 def test_all_code_is_compiled(image: docker.Image) -> None:
     """A process that cannot write compiles what is not compiled at every start, in every worker, in every health check.
 
-    Mend: `python -m compileall --invalidation-mode unchecked-hash` for the standard library, the virtual environment
+    Fix: `python -m compileall --invalidation-mode unchecked-hash` for the standard library, the virtual environment
     and the code. By hash, because a time stamp is stale as soon as something rewrites the dates of a layer.
     """
     found = image.run_injected("bytecode.py")
@@ -168,7 +168,7 @@ def test_all_code_is_compiled(image: docker.Image) -> None:
 
 @pytest.mark.row(8)
 def test_a_start_writes_no_bytecode(image: docker.Image) -> None:
-    """What a start writes into the container is work that every start repeats. Mend: compile at build time."""
+    """What a start writes into the container is work that every start repeats. Fix: compile at build time."""
     with docker.started(image, options=()) as container:
         container.wait_until_serving()
         changed = docker.run("diff", container.identity).stdout.splitlines()
@@ -180,7 +180,7 @@ def test_a_start_writes_no_bytecode(image: docker.Image) -> None:
 def test_code_is_not_writable(image: docker.Image) -> None:
     """Who can change the code that runs has more than a bug to use: it survives the next restart of the worker.
 
-    Mend: let everything belong to root, readable by all; no chown to the user of the service.
+    Fix: let everything belong to root, readable by all; no chown to the user of the service.
     """
     user, _, group = image.config.get("User", "").partition(":")
     writable = [
@@ -200,7 +200,7 @@ def test_code_is_not_writable(image: docker.Image) -> None:
 def test_no_file_gives_the_rights_of_its_owner(image: docker.Image) -> None:
     """A setuid or setgid file is a way from the user of the service to root (CIS Docker Benchmark 4.8).
 
-    Mend: `find / -xdev -type f -perm /6000 -exec chmod a-s {} +`.
+    Fix: `find / -xdev -type f -perm /6000 -exec chmod a-s {} +`.
     """
     special = [path for path, file in image.files.items() if file.isfile() and file.mode & 0o6000]
 
@@ -209,7 +209,7 @@ def test_no_file_gives_the_rights_of_its_owner(image: docker.Image) -> None:
 
 @pytest.mark.row(9)
 def test_only_temporary_folders_are_writable_by_all(image: docker.Image) -> None:
-    """Where anybody may write, an intruder keeps tools. Mend: `chmod o-w`."""
+    """Where anybody may write, an intruder keeps tools. Fix: `chmod o-w`."""
     places = [
         path
         for path, file in image.files.items()
@@ -226,7 +226,7 @@ def test_size_and_layers_stay_within_budget(
 ) -> None:
     """Every node pulls the image before a rollout or a scale-out can start, and every megabyte is surface to scan.
 
-    The budget: 150 MB on disk, 60 MB compressed, 12 layers; for a distroless image 56 MB and 21 MB. Mend: a slim base,
+    The budget: 150 MB on disk, 60 MB compressed, 12 layers; for a distroless image 56 MB and 21 MB. Fix: a slim base,
     no build tools, no pip cache, no copy of what a later layer hides.
     """
     distroless = not pytestconfig.getoption("--image") and docker.runtime() == "distroless"
@@ -244,7 +244,7 @@ def test_size_and_layers_stay_within_budget(
 
 @pytest.mark.row(10)
 def test_little_is_added_to_the_base(image: docker.Image, own: None) -> None:
-    """What is added is what this project answers for: at most 21 MB on disk. Mend: see `docker history`."""
+    """What is added is what this project answers for: at most 21 MB on disk. Fix: see `docker history`."""
     base = docker.Image(image.labels["org.opencontainers.image.base.name"])
     added = image.size - base.size
 

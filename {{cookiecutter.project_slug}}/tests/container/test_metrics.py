@@ -89,7 +89,7 @@ def files(container: docker.Container) -> set[str]:
 def test_the_requests_of_all_workers_are_added_up(image: docker.Image) -> None:
     """Who scrapes one worker sees a third of the truth, and another third the next time.
 
-    Mend: app/metrics.py, where workers get their files and who adds them up.
+    Fix: app/metrics.py, where workers get their files and who adds them up.
     """
     with started(image) as container:
         before = Scraped(container).answered
@@ -108,7 +108,7 @@ def test_the_requests_of_all_workers_are_added_up(image: docker.Image) -> None:
 def test_no_count_goes_backwards_where_workers_are_killed(image: docker.Image) -> None:
     """A counter that falls is read as a restart, and every rate and alert built on it is wrong for a while.
 
-    Mend: keep what a worker has counted, forget only what it was doing (app/exporter.py).
+    Fix: keep what a worker has counted, forget only what it was doing (app/exporter.py).
     """
     with started(image) as container, ThreadPoolExecutor(5) as clients:
         assert load(container, requests=600, clients=30) == []
@@ -139,7 +139,7 @@ HOOKS = {
 def test_hooks_of_the_owner_do_not_switch_metrics_off(tmp_path: Path) -> None:
     """SQLAlchemy and OpenTelemetry ask for hooks of gunicorn; a second one of the same name replaces the first, unseen.
 
-    Mend: take no hook for the service itself.
+    Fix: take no hook for the service itself.
     """
     context = tmp_path / "project"
     shutil.copytree(docker.PROJECT, context, ignore=shutil.ignore_patterns(".venv", ".git", "*_cache", "__pycache__"))
@@ -156,7 +156,7 @@ def test_hooks_of_the_owner_do_not_switch_metrics_off(tmp_path: Path) -> None:
 def test_clients_cannot_add_series(image: docker.Image) -> None:
     """A label with whatever clients send fills the memory of the service, and of Prometheus.
 
-    Mend: patterns instead of paths, and known methods only.
+    Fix: patterns instead of paths, and known methods only.
     """
     with started(image) as container:
         for number in range(100):
@@ -171,7 +171,7 @@ def test_clients_cannot_add_series(image: docker.Image) -> None:
 def test_slow_scrapers_hurt_nobody(image: docker.Image) -> None:
     """Whoever reaches the port can open connections and send nothing; the service must not notice.
 
-    Mend: few connections at once, each with a time-out, in a process of their own (app/exporter.py).
+    Fix: few connections at once, each with a time-out, in a process of their own (app/exporter.py).
     """
     with started(image) as container, ExitStack() as stack:
         exporter = docker.Container(container.identity, PORT)
@@ -193,7 +193,7 @@ def can_be_scraped(container: docker.Container) -> bool:
 
 
 def test_metrics_are_there_while_all_threads_are_busy(image: docker.Image) -> None:
-    """A service is looked at when it hangs. Mend: answer scrapes in a process of its own."""
+    """A service is looked at when it hangs. Fix: answer scrapes in a process of its own."""
     with started(image, "--env", "THREADS=1", workers=1) as container, ThreadPoolExecutor() as clients:
         sleeping = clients.submit(container.request, "/contract/sleep?3")
         wait_until(lambda: Scraped(container).in_flight == 1, "the one thread is busy")
@@ -227,7 +227,7 @@ def test_metrics_change_neither_life_nor_stop(image: docker.Image) -> None:
 def test_without_metrics_there_is_nothing_of_them(image: docker.Image, options: tuple[str, ...]) -> None:
     """Who does not ask for metrics does not pay for them: no import in any process, no process, no port, no file.
 
-    That all of it is found where metrics are on shows that this test can see it. Mend: app/__main__.py.
+    That all of it is found where metrics are on shows that this test can see it. Fix: app/__main__.py.
     """
     trace = ("--env", "PYTHONPROFILEIMPORTTIME=1", "--env", f"WEB_CONCURRENCY={WORKERS}")
     connect = f"import socket; print(socket.socket().connect_ex(('127.0.0.1', {PORT})))"
@@ -243,7 +243,7 @@ def test_without_metrics_there_is_nothing_of_them(image: docker.Image, options: 
 
 
 def test_metrics_need_a_port_of_their_own(image: docker.Image) -> None:
-    """Two listeners on one port are a mistake that must be named. Mend: app/settings.py."""
+    """Two listeners on one port are a mistake that must be named. Fix: app/settings.py."""
     options = ("--rm", "--label", docker.LABEL, "--env", "METRICS=prometheus", "--env", f"METRICS_PORT={SERVICE_PORT}")
     done = docker.run("run", *options, image.reference, check=False)
 

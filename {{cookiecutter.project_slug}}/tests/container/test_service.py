@@ -22,7 +22,7 @@ UTC_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|\+00:00)"
 def test_the_page_is_served(image: docker.Image) -> None:
     """The service does what it is for, on a read-only file system, without capabilities and without a tmpfs.
 
-    Mend: write nothing at start (gunicorn: worker_tmp_dir in /dev/shm); what must be written belongs to a volume.
+    Fix: write nothing at start (gunicorn: worker_tmp_dir in /dev/shm); what must be written belongs to a volume.
     """
     with docker.started(image, options=docker.HARDENED) as container:
         container.wait_until_serving()
@@ -39,7 +39,7 @@ def test_the_page_says_hello(service: docker.Container) -> None:
 @pytest.mark.row(12)
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/no/such/page", 404), ("DELETE", "/", 405)])
 def test_client_errors_are_told_as_such(service: docker.Container, method: str, path: str, status: int) -> None:
-    """A client's mistake is not a server error: 5xx would page someone at night. Mend: no catch-all route."""
+    """A client's mistake is not a server error: 5xx would page someone at night. Fix: no catch-all route."""
     response = service.request(path, method)
 
     assert response.status == status
@@ -49,7 +49,7 @@ def test_client_errors_are_told_as_such(service: docker.Container, method: str, 
 @pytest.mark.row(12)
 @pytest.mark.usefixtures("own")
 def test_errors_are_problem_details(service: docker.Container) -> None:
-    """API clients parse errors; one shape for all of them is RFC 9457. Mend: app/errors.py."""
+    """API clients parse errors; one shape for all of them is RFC 9457. Fix: app/errors.py."""
     response = service.request("/no/such/page", X_Request_ID="abc")
 
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -61,7 +61,7 @@ def test_errors_are_problem_details(service: docker.Container) -> None:
 def test_an_oversize_body_is_refused(service: docker.Container) -> None:
     """Without a limit one client can fill the memory. The answer must come before the body does.
 
-    Mend: MAX_CONTENT_LENGTH, and a check of Content-Length before any view runs.
+    Fix: MAX_CONTENT_LENGTH, and a check of Content-Length before any view runs.
     """
     head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (1024 * MIB)
 
@@ -75,7 +75,7 @@ READ = b"POST /contract/read HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
 def test_an_oversize_chunked_body_is_refused_and_not_cut(slow_service: docker.Container) -> None:
     """A limit that cuts makes a broken file out of a large one, and nobody hears of it.
 
-    Mend: count what is read, and respond with 413 where it is too much (app/bodies.py).
+    Fix: count what is read, and respond with 413 where it is too much (app/bodies.py).
     """
     chunks = b"100000\r\n%s\r\n" % bytes(MIB) * 8 + b"0\r\n\r\n"
 
@@ -86,7 +86,7 @@ def test_an_oversize_chunked_body_is_refused_and_not_cut(slow_service: docker.Co
 def test_a_client_that_is_still_sending_gets_the_refusal(image: docker.Image) -> None:
     """A server that closes the connection meanwhile resets it, and the client sees that instead of the 413.
 
-    Mend: go on reading for a while after the response (app/bodies.py).
+    Fix: go on reading for a while after the response (app/bodies.py).
     """
     with docker.started(image) as container:
         container.wait_until_serving()
@@ -109,7 +109,7 @@ def test_a_client_that_is_still_sending_gets_the_refusal(image: docker.Image) ->
 def test_a_body_that_ends_early_is_not_taken_for_whole(slow_service: docker.Container, rest: bytes) -> None:
     """A connection that breaks in an upload must not become half a document in a database, nor an alarm at night.
 
-    Mend: compare what came with what was announced, and respond with 400 (app/bodies.py).
+    Fix: compare what came with what was announced, and respond with 400 (app/bodies.py).
     """
     assert slow_service.send(READ + rest, end=True).split()[1:2] == [b"400"]
     errors = [line for line in slow_service.logs if '"ERROR"' in line or "Traceback" in line]
@@ -118,7 +118,7 @@ def test_a_body_that_ends_early_is_not_taken_for_whole(slow_service: docker.Cont
 
 @pytest.mark.row(12)
 def test_a_client_that_asks_before_it_sends_gets_an_answer(slow_service: docker.Container) -> None:
-    """With a large body, curl and many libraries send `Expect: 100-continue` and wait. Mend: keep gunicorn's parser."""
+    """With a large body, curl and many libraries send `Expect: 100-continue` and wait. Fix: keep gunicorn's parser."""
     with slow_service.open_socket() as connection:
         connection.sendall(READ + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
         answer = connection.recv(1000)
@@ -132,7 +132,7 @@ def test_a_client_that_asks_before_it_sends_gets_an_answer(slow_service: docker.
 def test_a_view_cannot_end_its_worker(slow_service: docker.Container) -> None:
     """sys.exit in a library takes every other request of its worker along, or with code 3 all of gunicorn.
 
-    Mend: treat whatever a view raises as a 500, and log it (app/middleware.py).
+    Fix: treat whatever a view raises as a 500, and log it (app/middleware.py).
     """
     worker = slow_service.workers()
     for code in (1, 3, 4):
@@ -144,7 +144,7 @@ def test_a_view_cannot_end_its_worker(slow_service: docker.Container) -> None:
 def test_a_temporary_file_has_a_place(slow_service: docker.Container) -> None:
     """Flask keeps large uploads in temporary files, and fails where there is no place for one.
 
-    Mend: TMPDIR=/dev/shm, or a tmpfs.
+    Fix: TMPDIR=/dev/shm, or a tmpfs.
     """
     assert slow_service.request("/contract/temporary").status == 200
 
@@ -161,7 +161,7 @@ def test_a_temporary_file_has_a_place(slow_service: docker.Container) -> None:
     ],
 )
 def test_malformed_requests_are_refused(service: docker.Container, raw: bytes, statuses: set[bytes]) -> None:
-    """Whoever speaks bad HTTP gets a 4xx, no traceback, and the next client is served. Mend: keep gunicorn's limits."""
+    """Whoever speaks bad HTTP gets a 4xx, no traceback, and the next client is served. Fix: keep gunicorn's limits."""
     answer = service.send(raw)
 
     assert answer.startswith(b"HTTP/1."), answer[:200]
@@ -174,7 +174,7 @@ def test_malformed_requests_are_refused(service: docker.Container, raw: bytes, s
 def test_a_clean_life_leaves_a_clean_log(image: docker.Image) -> None:
     """A log that cries at every start trains people to ignore it; a line that is not JSON is lost to every query.
 
-    Mend: no control socket, heartbeat in /dev/shm, one formatter for all loggers on stdout.
+    Fix: no control socket, heartbeat in /dev/shm, one formatter for all loggers on stdout.
     """
     with docker.started(image) as container:
         container.wait_until_serving()
@@ -209,7 +209,7 @@ def _access_lines(service: docker.Container) -> list[dict[str, object]]:
 def test_a_request_can_be_followed_by_its_id(service: docker.Container) -> None:
     """The id a proxy or client gave must stand in the response and in the log, or nobody finds the line.
 
-    Mend: take X-Request-ID into the log and give it back.
+    Fix: take X-Request-ID into the log and give it back.
     """
     identity = f"contract-{time.time_ns()}"
 
@@ -223,7 +223,7 @@ def test_a_request_can_be_followed_by_its_id(service: docker.Container) -> None:
 @pytest.mark.row(13)
 @pytest.mark.parametrize("forged", ["a b", 'x","level":"ERROR', "x" * 1000, ""])
 def test_a_forged_request_id_is_replaced(service: docker.Container, forged: str) -> None:
-    """An id is client input: unchecked, it forges log lines and fills disks. Mend: replace what is not well-formed."""
+    """An id is client input: unchecked, it forges log lines and fills disks. Fix: replace what is not well-formed."""
     given = service.request("/", X_Request_ID=forged).headers["X-Request-ID"]
 
     assert given, "the response carries no X-Request-ID"
@@ -233,7 +233,7 @@ def test_a_forged_request_id_is_replaced(service: docker.Container, forged: str)
 
 @pytest.mark.row(13)
 def test_probes_are_not_logged(service: docker.Container) -> None:
-    """Probes come every few seconds and bury the lines that matter. Mend: leave their paths out of the access log."""
+    """Probes come every few seconds and bury the lines that matter. Fix: leave their paths out of the access log."""
     service.request("/healthz")
     service.request("/readyz")
 
@@ -244,7 +244,7 @@ def test_probes_are_not_logged(service: docker.Container) -> None:
 def test_it_runs_as_any_user(image: docker.Image) -> None:
     """OpenShift gives every project a user id of its own, with group 0, and no entry in /etc/passwd.
 
-    Mend: make files readable by all; do not look the user up, do not need a home.
+    Fix: make files readable by all; do not look the user up, do not need a home.
     """
     with docker.started(image, "--user", "1234567:0") as container:
         container.wait_until_serving()
@@ -254,7 +254,7 @@ def test_it_runs_as_any_user(image: docker.Image) -> None:
 def test_it_runs_without_a_network(image: docker.Image) -> None:
     """A service that fetches something at start fails when the network does, on all nodes at once.
 
-    Mend: bring everything along in the image. (The health check probes from inside.)
+    Fix: bring everything along in the image. (The health check probes from inside.)
     """
     with docker.started(image, "--network", "none", "--health-interval", "1s", published=False) as container:
         container.wait_until_health_is("healthy", 30)
@@ -264,7 +264,7 @@ def test_it_runs_without_a_network(image: docker.Image) -> None:
 def test_it_serves_on_ipv6(image: docker.Image) -> None:
     """In a cluster that has IPv6 only, a service that binds 0.0.0.0 is never ready.
 
-    Mend: bind to [::] where the kernel has IPv6, which takes IPv4 as well.
+    Fix: bind to [::] where the kernel has IPv6, which takes IPv4 as well.
     """
     network = f"container-contract-{os.getpid()}"
     subnet = f"fd{os.getpid() % 256:02x}:{os.getpid() // 256 % 65536:x}:c0de::/64"
@@ -284,7 +284,7 @@ def test_it_serves_on_ipv6(image: docker.Image) -> None:
 def test_it_becomes_healthy_soon(image: docker.Image) -> None:
     """A rollout, a restart and `depends_on` wait for the health check; with the default interval alone it is 30 s.
 
-    Mend: `--start-interval=1s`, and a start that has nothing to compile.
+    Fix: `--start-interval=1s`, and a start that has nothing to compile.
     """
     with docker.started(image) as container:
         container.wait_until_health_is("healthy", 10)
@@ -294,7 +294,7 @@ def test_it_becomes_healthy_soon(image: docker.Image) -> None:
 def test_it_becomes_unhealthy_when_its_workers_hang(image: docker.Image) -> None:
     """A check that asks only whether the port is open never notices that nobody answers behind it.
 
-    Mend: a health check that waits for an answer of the application, with a time-out.
+    Fix: a health check that waits for an answer of the application, with a time-out.
     """
     options = ("--health-interval", "1s", "--health-timeout", "3s", "--health-retries", "1")
     with docker.started(image, *options) as container:
@@ -310,7 +310,7 @@ def test_it_becomes_unhealthy_when_its_workers_hang(image: docker.Image) -> None
 def test_a_stop_lets_requests_in_flight_finish(slow_service: docker.Container) -> None:
     """Every deployment stops containers; what they are just serving must not be lost.
 
-    Mend: exec form, STOPSIGNAL SIGTERM, a graceful time-out below the grace period of whoever stops it.
+    Fix: exec form, STOPSIGNAL SIGTERM, a graceful time-out below the grace period of whoever stops it.
     """
     with ThreadPoolExecutor() as client:
         answer = client.submit(slow_service.request, "/contract/sleep?3", timeout=20)
@@ -330,7 +330,7 @@ def test_a_stop_lets_requests_in_flight_finish(slow_service: docker.Container) -
 def test_a_stop_in_the_first_second_is_obeyed(image: docker.Image, seconds: float) -> None:
     """Process 1 ignores a signal that it has no handler for; a rollout that is taken back then waits for SIGKILL.
 
-    With an init, as in compose.yaml, no moment is too early. Mend: no shell before the service; let workers that are
+    With an init, as in compose.yaml, no moment is too early. Fix: no shell before the service; let workers that are
     told to stop before they listen hear of it.
     """
     with docker.started(image, "--init", published=False) as container:
@@ -342,7 +342,7 @@ def test_a_stop_in_the_first_second_is_obeyed(image: docker.Image, seconds: floa
 @pytest.mark.row(16)
 @pytest.mark.usefixtures("own")
 def test_sigterm_has_a_handler_before_anything_is_loaded(image: docker.Image) -> None:
-    """Without an init nothing but a handler hears SIGTERM, and loading takes a while. Mend: app/__main__.py."""
+    """Without an init nothing but a handler hears SIGTERM, and loading takes a while. Fix: app/__main__.py."""
     program = "import app.__main__, signal, sys; print(callable(signal.getsignal(15)), 'flask' in sys.modules)"
     options = ("--rm", "--label", docker.LABEL, "--entrypoint", "python3")
     assert docker.run("run", *options, image.reference, "-c", program).stdout.split() == ["True", "False"]
@@ -352,7 +352,7 @@ def test_sigterm_has_a_handler_before_anything_is_loaded(image: docker.Image) ->
 def test_idle_connections_do_not_delay_a_stop(image: docker.Image) -> None:
     """Clients and balancers keep connections open for minutes; a stop that waits for them ends in SIGKILL.
 
-    Mend: a server that closes idle connections on SIGTERM.
+    Fix: a server that closes idle connections on SIGTERM.
     """
     with docker.started(image) as container:
         container.wait_until_serving()
@@ -375,7 +375,7 @@ def test_idle_connections_do_not_delay_a_stop(image: docker.Image) -> None:
 def test_readiness_ends_before_the_service_does(image: docker.Image) -> None:
     """A balancer goes on sending for a while after SIGTERM; it must be told first, and served meanwhile.
 
-    Mend: on SIGTERM answer /readyz with 503, and stop only after DRAIN_DELAY seconds.
+    Fix: on SIGTERM answer /readyz with 503, and stop only after DRAIN_DELAY seconds.
     """
     with docker.started(image, "--env", "DRAIN_DELAY=2") as container:
         container.wait_until_serving()
@@ -393,7 +393,7 @@ def test_readiness_ends_before_the_service_does(image: docker.Image) -> None:
 
 @pytest.mark.row(17)
 def test_the_port_is_taken_from_the_environment(image: docker.Image) -> None:
-    """Platforms tell a service where to listen. Mend: bind to 0.0.0.0 and the port in PORT."""
+    """Platforms tell a service where to listen. Fix: bind to 0.0.0.0 and the port in PORT."""
     with docker.started(image, "--env", "PORT=7654", port=7654) as container:
         container.wait_until_serving()
 
@@ -401,7 +401,7 @@ def test_the_port_is_taken_from_the_environment(image: docker.Image) -> None:
 @pytest.mark.row(17)
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_number_of_workers_is_taken_from_the_environment(image: docker.Image, count: int) -> None:
-    """The operator knows the machine, the image does not. Mend: workers from WEB_CONCURRENCY."""
+    """The operator knows the machine, the image does not. Fix: workers from WEB_CONCURRENCY."""
     with docker.started(image, "--env", f"WEB_CONCURRENCY={count}") as container:
         container.wait_until_serving()
         assert container.wait_for_workers(count) == count
@@ -422,7 +422,7 @@ def _bad_values() -> list[tuple[str, str]]:
 def test_a_bad_value_ends_the_container_with_one_clear_line(image: docker.Image, name: str, value: str) -> None:
     """A typing error must not wait for the first request that meets it, nor hide in a traceback.
 
-    Mend: read all variables at start (app/settings.py).
+    Fix: read all variables at start (app/settings.py).
     """
     options = ("--rm", "--label", docker.LABEL, "--env", f"{name}={value}")
     done = docker.run("run", *options, image.reference, check=False, timeout=60)
@@ -436,7 +436,7 @@ def test_a_bad_value_ends_the_container_with_one_clear_line(image: docker.Image,
 @pytest.mark.row(17)
 @pytest.mark.usefixtures("own")
 def test_a_container_without_a_place_for_temporary_files_says_so(image: docker.Image) -> None:
-    """The heartbeat of the workers needs one. Mend: app/settings.py."""
+    """The heartbeat of the workers needs one. Fix: app/settings.py."""
     options = ("--rm", "--label", docker.LABEL, "--read-only", "--ipc", "none")
     done = docker.run("run", *options, image.reference, check=False, timeout=60)
 
@@ -451,7 +451,7 @@ def test_a_container_without_a_place_for_temporary_files_says_so(image: docker.I
 def test_workers_follow_the_limits(image: docker.Image, limits: tuple[str, str]) -> None:
     """More workers than CPUs only wait for each other, more than fit into the memory are killed by the kernel.
 
-    Mend: read the limits of the cgroup, not the machine's (app/capacity.py).
+    Fix: read the limits of the cgroup, not the machine's (app/capacity.py).
     """
     expected = {"1": 2, "2": min(2, os.cpu_count() or 1) + 1, "64m": 1}[limits[1]]
     with docker.started(image, *limits) as container:
@@ -463,7 +463,7 @@ def test_workers_follow_the_limits(image: docker.Image, limits: tuple[str, str])
 def test_the_smallest_memory_limit_is_enough(image: docker.Image) -> None:
     """A limit that is too small shows only under load, as workers that vanish. README.md names 64 MiB as the smallest.
 
-    Mend: fewer workers, less that each of them loads.
+    Fix: fewer workers, less that each of them loads.
     """
     with docker.started(image, "--memory", "64m", "--memory-swap", "64m") as container:
         container.wait_until_serving()
