@@ -48,7 +48,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import bench
+from benchmarks import bench, rollout
 from workshop import charts
 from workshop.ladder import HERE, PLANTED, PORT, PYTHON, TEMPLATE, Rung, assemble, digest, rungs
 
@@ -371,7 +371,7 @@ def judge(rung: Rung, folder: Path, version: str, *tests: str) -> Result:
     foreign = ("--image", tag(rung), "--port", str(PORT)) if rung.bake is None else ()
     options = ("--scorecard", f"--scorecard-file={card}", "-p", "no:cacheprovider", *foreign)
     command = (str(python), "-m", "pytest", "-p", "once", *(tests or ("tests/container",)), *options)
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    environment = {**os.environ, "PYTHONPATH": str(HERE), "PROXY_IMAGE": rollout.proxy_image()}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if not card.exists():
         raise SystemExit(f"the contract could not be run on {rung.label}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
