@@ -14,7 +14,7 @@ def main() -> str | None:
     """Return None if the service is healthy, else the reason why not."""
     try:
         response = ask(int(os.environ["PORT"]))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, OverflowError) as error:
         return f"no response from /healthz: {error!r}"
     return None if response.split(None, 2)[1:2] == [b"200"] else f"/healthz responded {response!r}"
 

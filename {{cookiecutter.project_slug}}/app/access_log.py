@@ -6,7 +6,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from app import health, request_ids
+from app import health
 
 _access = logging.getLogger("gunicorn.access")
 
@@ -15,7 +15,7 @@ class GunicornLogger(Logger):  # type: ignore[misc]
     """gunicorn's logger with structured access lines, for its setting `logger_class`."""
 
     def access(self, resp: Any, req: Any, _: dict[str, Any], request_time: timedelta) -> None:
-        """Log one request, and end it. Probes are left out: they come every few seconds and say nothing new.
+        """Log one request. Probes are left out: they come every few seconds and say nothing new.
 
         So is the query string, where people put what must not be logged.
         """
@@ -25,4 +25,3 @@ class GunicornLogger(Logger):  # type: ignore[misc]
             fields = {"method": req.method, "path": path, "status": status}
             milliseconds = round(request_time / timedelta(milliseconds=1), 3)
             _access.info("%s %s %s", *fields.values(), extra={**fields, "duration_ms": milliseconds})
-        request_ids.leave()

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import sys
 import threading
 import time
@@ -10,11 +9,14 @@ from functools import lru_cache
 from typing import Any
 
 from app import request_ids
+from app.settings import Secret
 
 # What every record has; all else came with `extra=` and belongs into the line.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _log = logging.getLogger("app")
+# Beyond these, a field is told as text: other programs must be able to read the line.
 MAX_DEPTH = 20
+MAX_NUMBER = 1e300
 
 
 def configuration(level: str, style: str) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def capture() -> None:
     sys.excepthook = lambda *error: _log.critical("uncaught exception", exc_info=error)
     threading.excepthook = _uncaught_in_thread
     sys.unraisablehook = lambda found: _log.error(
-        "%s %r", found.err_msg or "exception ignored in", found.object, exc_info=found.exc_value
+        "%s", found.err_msg or f"exception ignored in {found.object!r}", exc_info=found.exc_value
     )
 
 
@@ -65,17 +67,21 @@ class JsonFormatter(logging.Formatter):
             "request_id": None,
         }
         line |= request_ids.fields()
+        try:
+            return _encode(line | self._more(record, line))
+        except Exception as error:  # one field must not cost the line
+            return _encode(line | {"logging_error": type(error).__name__})
+
+    def _more(self, record: logging.LogRecord, line: dict[str, Any]) -> dict[str, Any]:
+        more: dict[str, Any] = {}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            more["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
-            line["stack"] = record.stack_info
+            more["stack"] = record.stack_info
         for key, value in vars(record).items():
             if key not in _STANDARD_FIELDS:
-                line[f"{key}_" if key in line else key] = value
-        try:
-            return _encode(line)
-        except (TypeError, ValueError, RecursionError):
-            return _encode(_plain(line))
+                more[f"{key}_" if key in line or key in more else key] = _plain(value)
+        return more
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -92,13 +98,13 @@ def _text(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-_encode = json.JSONEncoder(allow_nan=False, default=_text).encode
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def _plain(value: Any, *around: Any) -> Any:
-    """Return what JSON can hold of a value: no NaN, only text as keys, nothing that contains itself or is very deep."""
-    if value is None or isinstance(value, str) or (isinstance(value, int | float) and abs(value) < math.inf):
-        return value if isinstance(value, str | None) or abs(value) < 2**64 else _text(value)
+    """Return what JSON can hold of a value: no NaN, only text as keys, nothing that contains itself, no secret."""
+    if value is None or isinstance(value, str | bool) or (isinstance(value, int | float) and abs(value) < MAX_NUMBER):
+        return repr(value) if isinstance(value, Secret) else value
     if any(value is each for each in around) or len(around) > MAX_DEPTH:
         return f"<{type(value).__name__}>"
     if isinstance(value, dict):

@@ -64,10 +64,11 @@ class _Middleware:
             return pieces.append
 
         response = self.wsgi_app(environ, keep)
+        close = getattr(response, "close", lambda: None)
         if isinstance(response, environ.get("wsgi.file_wrapper", ())):
             start(*head)
+            response.close = ClosingIterator((), [close, request_ids.leave]).close
             return response  # type: ignore[no-any-return]  # as it is: the server has the kernel send the file
-        close = getattr(response, "close", lambda: None)
         try:
             rest = iter(response)
             pieces.extend(piece for piece in [next(rest, None)] if piece is not None)

@@ -122,8 +122,8 @@ class Settings:
                 values[item.name] = _value(item.name.upper(), environ, item.metadata)
             except SettingsError as error:
                 problems.append(str(error))
-        if values.get("worker_class") == "gevent" and not find_spec("gevent"):
-            problems.append("WORKER_CLASS='gevent' is not valid: gevent is not installed; add it to requirements.in")
+        if values.get("worker_class") == "gevent" and not (find_spec("gevent") and find_spec("packaging")):
+            problems.append("WORKER_CLASS='gevent' is not valid: gevent is not installed; lock gunicorn[gevent]")
         if values.get("metrics") == "prometheus" and values.get("metrics_port") == (port := values.get("port")):
             free = next(number for number in (9464, 9465) if number != port)
             problems.append(f"METRICS_PORT='{port}' is not valid: it must be another than PORT, for example {free}")
@@ -142,7 +142,8 @@ def _value(name: str, environ: Mapping[str, str], rule: Mapping[str, Any]) -> An
         found = found if path is None else Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise SettingsError(f"{name}_FILE={path!a} cannot be read: {reason}") from None
+        shown_path = f"={path!a}" if shown else ""  # or it might be the secret itself
+        raise SettingsError(f"{name}_FILE{shown_path} cannot be read: {reason}") from None
     if found is None and default is REQUIRED:
         raise SettingsError(f"{name} is missing: it must be {words}; set it, or the path of a file in {name}_FILE")
     if found is None:

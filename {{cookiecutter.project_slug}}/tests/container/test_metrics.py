@@ -18,7 +18,7 @@ from tests.container.load import load
 
 pytestmark = pytest.mark.usefixtures("own")
 
-SERVICE_PORT = Settings.from_environ({}).port
+SERVICE_PORT = Settings.__dataclass_fields__["port"].metadata["default"]
 PORT = 9464 if SERVICE_PORT != 9464 else 9465
 ON = ("--env", "METRICS=prometheus", "--env", f"METRICS_PORT={PORT}", "--publish", f"127.0.0.1::{PORT}")
 WORKERS = 3

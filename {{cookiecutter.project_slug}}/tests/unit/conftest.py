@@ -6,12 +6,13 @@ from flask.testing import FlaskClient
 
 from app import create_app, health, request_ids
 from app.settings import Settings
+from tests.unit.required import NEEDED
 
 
 @pytest.fixture
 def app() -> Flask:
-    """Return the application with the default settings."""
-    return create_app(Settings.from_environ({}))
+    """Return the application with its default settings."""
+    return create_app(Settings.from_environ(NEEDED))
 
 
 @pytest.fixture

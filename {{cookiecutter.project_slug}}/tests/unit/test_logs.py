@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from flask import Flask
 
 from app import logs, request_ids
+from app.settings import Secret
 
 PROJECT = Path(__file__).parents[2]
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -350,3 +351,19 @@ def test_text_shows_people_file_and_line() -> None:
     assert " DEBUG   shop <string>:5: sold\n" in text
     assert text.count("GET /") == 1
     assert text.endswith("ValueError: the end\n")
+
+
+def test_a_secret_is_not_shown_in_a_field() -> None:
+    line = write("sold", extra={"token": Secret("hunter2"), "config": {"KEYS": [Secret("hunter2")]}})
+
+    assert (line["token"], line["config"]) == ("<secret>", {"KEYS": ["<secret>"]})
+
+
+def test_what_cannot_be_read_at_all_costs_no_line() -> None:
+    class Hostile(dict[str, str]):
+        def items(self) -> NoReturn:
+            raise RuntimeError
+
+    line = write("sold", extra={"order": Hostile(a="b")})
+
+    assert (line["message"], line["logging_error"]) == ("sold", "RuntimeError")

@@ -9,12 +9,13 @@ from prometheus_client import REGISTRY
 
 from app import create_app
 from app.settings import Settings
+from tests.unit.required import NEEDED
 
 
 @pytest.fixture
 def app() -> Flask:
     """Return the application with metrics and a few more views."""
-    app = create_app(Settings.from_environ({"METRICS": "prometheus"}))
+    app = create_app(Settings.from_environ({**NEEDED, "METRICS": "prometheus"}))
     app.get("/orders/<int:number>", endpoint="order")(lambda number: f"{number}")
     app.get("/broken", endpoint="broken")(lambda: f"{1 // 0}")
     app.get("/looks", endpoint="looks")(lambda: f"{in_flight('/looks')}")

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from flask import Flask
+from flask import Flask, Response, send_file
 from flask.testing import FlaskClient
+from werkzeug.wsgi import FileWrapper
 
 from app import request_ids
 
@@ -104,3 +105,19 @@ def test_a_request_does_not_inherit_the_trace_of_the_one_before() -> None:
     request_ids.enter({"HTTP_X_REQUEST_ID": "me"})
 
     assert request_ids.fields() == {"request_id": "me"}
+
+
+def test_a_request_lasts_until_its_response_is_closed(app: Flask, client: FlaskClient) -> None:
+    seen: list[str | None] = []
+
+    @app.get("/page")
+    def page() -> Response:
+        response = Response("")
+        response.call_on_close(lambda: seen.append(request_ids.current()))
+        return response
+
+    app.add_url_rule("/file", view_func=lambda: send_file(__file__))
+    for path, wrapper in [("/page", {}), ("/file", {}), ("/file", {"wsgi.file_wrapper": FileWrapper})]:
+        client.get(path, headers={"X-Request-ID": "me"}, environ_overrides=wrapper, buffered=True)
+        assert request_ids.current() is None
+    assert seen == ["me"]

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.settings import Settings
+from tests.unit.required import NEEDED
 
 PAGE = "default-src 'self'; frame-ancestors 'none'"
 DATA = "default-src 'none'; frame-ancestors 'none'"
@@ -77,7 +78,7 @@ FORWARDED = {
     ],
 )
 def test_as_many_hops_are_believed_as_are_trusted(hops: str, seen: str) -> None:
-    app = create_app(Settings.from_environ({"TRUSTED_HOPS": hops}))
+    app = create_app(Settings.from_environ({**NEEDED, "TRUSTED_HOPS": hops}))
     app.add_url_rule("/seen", view_func=lambda: f"{request.remote_addr} {request.host} {request.scheme}")
 
     response = app.test_client().get("/seen", headers=FORWARDED, environ_overrides={"REMOTE_ADDR": "::ffff:192.0.2.7"})

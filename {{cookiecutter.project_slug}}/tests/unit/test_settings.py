@@ -13,19 +13,10 @@ import pytest
 
 from app import create_app, settings
 from app.settings import REQUIRED, Settings, SettingsError, one_of, secret, text, url, whole_number, yes_no
+from tests.unit.required import NEEDED, accepted
 
 README = Path(__file__).parents[2] / "README.md"
 BAD_VALUES = ("", "x\ny", "\0")
-
-
-def accepted(item: "Field[Any]", value: str) -> bool:
-    """Tell whether a value keeps the rule of a field."""
-    try:
-        item.metadata["parse"](value)
-    except (ValueError, LookupError):
-        return False
-    return True
-
 
 # Each field with a value that its rule refuses, unless it refuses none.
 REFUSED = [
@@ -33,12 +24,6 @@ REFUSED = [
     for item in fields(Settings)
     for value in [bad for bad in BAD_VALUES if not accepted(item, bad)][:1]
 ]
-# What the service requires. The words of every rule hold a value that keeps it.
-NEEDED = {
-    item.name.upper(): next(word for word in re.findall(r"[^\s,]+", item.metadata["words"]) if accepted(item, word))
-    for item in fields(Settings)
-    if item.metadata["default"] is REQUIRED
-}
 
 
 @dataclass(frozen=True)
@@ -228,7 +213,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (tmp_path / "binary", "it is not text in UTF-8"),
     ]:
         (tmp_path / "binary").write_bytes(b"hunter2\xff")
-        assert refusal(SECRET_OR_FILE=str(path)) == f"SECRET_OR_FILE={str(path)!a} cannot be read: {reason}"
+        assert refusal(TEXT_OR_FILE=str(path)) == f"TEXT_OR_FILE={str(path)!a} cannot be read: {reason}"
+        assert refusal(SECRET_OR_FILE=str(path)) == f"SECRET_OR_FILE cannot be read: {reason}"
 
 
 def test_a_variable_and_its_file_exclude_each_other(tmp_path: Path) -> None:
