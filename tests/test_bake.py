@@ -34,13 +34,13 @@ FILES_OF_ALL = {
     "requirements-dev.txt",
     "requirements.in",
     "requirements.txt",
-    *(f"app/{name}.py" for name in ("__init__", "__main__", "capacity", "errors", "health", "logs", "metrics")),
-    *(f"app/{name}.py" for name in ("request_ids", "security", "settings", "views", "worker")),
-    *(f"tests/unit/{name}.py" for name in ("conftest", "test_capacity", "test_errors", "test_health", "test_logs")),
-    *(
-        f"tests/unit/test_{name}.py"
-        for name in ("healthcheck", "metrics", "request_ids", "security", "settings", "views", "worker")
-    ),
+    *(f"app/{name}.py" for name in ("__init__", "__main__", "access_log", "bodies", "capacity", "errors", "exporter")),
+    *(f"app/{name}.py" for name in ("health", "logs", "metrics", "middleware", "request_ids", "security", "settings")),
+    "app/views.py",
+    *(f"tests/unit/{name}.py" for name in ("conftest", "required")),
+    *(f"tests/unit/test_{name}.py" for name in ("access_log", "bodies", "caching", "capacity", "errors", "health")),
+    *(f"tests/unit/test_{name}.py" for name in ("healthcheck", "logs", "metrics", "request_ids", "security")),
+    *(f"tests/unit/test_{name}.py" for name in ("settings", "views")),
     *(f"tests/container/{name}.py" for name in ("conftest", "docker", "load", "scorecard")),
     *(f"tests/container/test_{name}.py" for name in ("build", "compose", "faults", "image", "metrics")),
     *(f"tests/container/test_{name}.py" for name in ("proxy", "service")),
@@ -132,9 +132,9 @@ def test_every_answer_reaches_every_place(bake: Bake) -> None:
     assert project.path.name == "shop"
     assert "FROM python:3.13-slim-trixie AS base" in files["Dockerfile"]
     assert 'org.opencontainers.image.base.name="python:3.13-slim-trixie"' in files["Dockerfile"]
-    assert "PORT=8080\nEXPOSE 8080" in files["Dockerfile"]
+    assert "PORT=8080 TMPDIR=/dev/shm\nEXPOSE 8080" in files["Dockerfile"]
     assert 'vendor="acme/web"' in files["Dockerfile"]
-    assert 'port: int = variable("8080"' in files["app/settings.py"]
+    assert "port: int = whole_number(1, 65535, default=8080)" in files["app/settings.py"]
     assert 'published: "${HOST_PORT:-8080}", target: "${PORT:-8080}" }]' in files["compose.yaml"]
     assert "image: ${IMAGE:-acme/web/shop}" in files["compose.yaml"]
     assert 'name = "shop"' in files["pyproject.toml"]
