@@ -198,8 +198,8 @@ SABOTAGES = {
     ),
     "ETags of fixed dates": Sabotage(
         "Dockerfile",
-        " + \\\n && find /srv -type f ! -name '*.py*' -exec cksum {} + \\\n"
-        '  | while read -r sum _ file; do touch -d "@$sum" "$file"; done\n',
+        " + \\\n && find /srv -type f ! -name '*.py' ! -name '*.pyc' \\\n"
+        """        -exec sh -c 'for file; do touch -d "@$(cksum <"$file" | cut -d" " -f1)" "$file"; done' - {} +\n""",
         " +\n",
         "test_build.py::test_a_file_that_has_changed_is_sent_again",
         "a file that has changed has the same ETag",
