@@ -465,7 +465,7 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
         "LOG_LEVEL='loud' is not",
     ),
     ("the_environment_holds_settings_that_are_valid", DEV, "LOG_LEVEL=debug", "LOG_LEVLE=debug", "'LOG_LEVLE'"),
-    ("each_probe_asks_its_own_page", "app/health.py", '"/readyz")', '"/ready")', "assert 404 == 200"),
+    ("each_probe_asks_its_own_page", "app/health.py", '"/readyz"})', '"/ready"})', "assert 404 == 200"),
     ("the_start_may_take_as_long_as_in_the_image", DEPLOYMENT, "failureThreshold: 30", "failureThreshold: 3", ">= 30"),
     (
         "the_service_ends_before_it_is_killed",

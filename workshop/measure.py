@@ -141,6 +141,8 @@ def machine() -> Result:
     cpuinfo = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+    # To whole GiB: a few pages more or less, from start to start, are the same machine.
+    memory = round(memory / 2**30) * 2**30 if memory else None
     system = f"{platform.system()} {platform.machine()}" + (f", {model[1]}" if model else "")
     return {"cpus": bench.CORES, "memory_bytes": memory, "system": system}
 
