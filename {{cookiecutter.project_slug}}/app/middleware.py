@@ -58,7 +58,8 @@ class _Middleware:
             if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
                 raise MethodNotAllowed(["GET", "HEAD"])
             body, status = health.probe(path, self.app)
-            return Response(json.dumps(body), status, content_type="application/json")(environ, start)
+            response = Response(json.dumps(body), status, content_type="application/json")(environ, start)
+            return ClosingIterator(response, request_ids.leave)
         bodies.guard(environ, self.limit)
         head: list[Any] = []
         pieces: list[bytes] = []
