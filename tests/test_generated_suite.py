@@ -100,14 +100,18 @@ def test_the_container_contract_holds(
     project = bake(python_version=python_version, image=image, port="8080" if python_version != PYTHONS[0] else "5000")
     files = [tmp_path / "card.json", tmp_path / "card.md"]
     options = ["--scorecard", *(f"--scorecard-file={file}" for file in files), "-p", "no:cacheprovider"]
+    # Behind the proxy it is the same service, whatever it runs on: row 20 is asked once.
+    first = (python_version, image) == IMAGES[0]
+    options += [] if first else ["--ignore=tests/container/test_proxy.py"]
+    rows = 22 if first else 21
 
     done = project.run("pytest", "tests/container", *options, CI="true", COLUMNS="160")
 
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout
-    assert "hello-service: 22 of 22 rows passed" in done.stdout
+    assert f"hello-service: {rows} of {rows} rows passed" in done.stdout
     card = json.loads(files[0].read_text())
-    assert (card["passed"], card["applicable"], len(card["rows"])) == (22, 22, 22)
+    assert (card["passed"], card["applicable"], len(card["rows"])) == (rows, rows, 22)
     record_property(f"Python {python_version}, {image}", card["rows"][9]["reason"])
     assert "| 21 | Memory stays within budget under load | passed |  |" in files[1].read_text()
 
