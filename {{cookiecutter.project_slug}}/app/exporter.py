@@ -27,7 +27,9 @@ class _Collector(MultiProcessCollector):
         """Forget what workers that have ended were doing. What they have counted stays."""
         names = glob.glob("gauge_live*_*.db", root_dir=os.environ["PROMETHEUS_MULTIPROC_DIR"])
         for pid in {name[name.rindex("_") + 1 : -len(".db")] for name in names}:
-            if not os.path.exists(f"/proc/{pid}"):
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
                 mark_process_dead(pid)
         return super().collect()  # type: ignore[no-untyped-call]
 
