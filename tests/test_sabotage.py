@@ -187,7 +187,7 @@ SABOTAGES = {
         "'[::]' if socket.has_dualstack_ipv6() else '0.0.0.0'",
         "'0.0.0.0'",
         "test_service.py::test_it_serves_on_ipv6",
-        "ConnectionRefusedError",
+        "nothing listens on the address of IPv6",
     ),
     "SIGTERM unheard at first": Sabotage(
         "app/__main__.py",

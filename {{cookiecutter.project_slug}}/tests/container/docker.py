@@ -281,14 +281,14 @@ class Container:
         number, unit = re.split(r"(?<=[0-9])(?=[A-Z])", usage.split(" / ")[0])
         return int(float(number) * {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit])
 
-    def status_over_ipv6(self) -> int:
-        """Return the status of / at the container's own address of IPv6."""
+    def serves_over_ipv6(self) -> bool:
+        """Tell whether there is an HTTP response at the container's own address of IPv6."""
         inspected = run("container", "inspect", "--format", "{{json .NetworkSettings.Networks}}", self.identity).stdout
         (network,) = json.loads(inspected).values()
         target = (network["GlobalIPv6Address"], self.service_port)
-        connect = f"import socket; s = socket.create_connection({target!r}, 5)"
-        ask = "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(1000).split()[1].decode())"
-        return int(self._python(f"{connect}; {ask}"))
+        connect = f"import socket; s = socket.socket(socket.AF_INET6); s.settimeout(5); error = s.connect_ex({target!r})"
+        ask = "error or s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(error or s.recv(5).decode())"
+        return self._python(f"{connect}; {ask}").strip() == "HTTP/"
 
     def open_socket(self) -> socket.socket:
         """Return a connection that has sent nothing yet. Close it."""
