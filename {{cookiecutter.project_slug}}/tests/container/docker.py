@@ -286,9 +286,10 @@ class Container:
         inspected = run("container", "inspect", "--format", "{{json .NetworkSettings.Networks}}", self.identity).stdout
         (network,) = json.loads(inspected).values()
         target = (network["GlobalIPv6Address"], self.service_port)
-        connect = f"import socket; s = socket.socket(socket.AF_INET6); s.settimeout(5); error = s.connect_ex({target!r})"
-        ask = "error or s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(error or s.recv(5).decode())"
-        return self._python(f"{connect}; {ask}").strip() == "HTTP/"
+        connect = "import socket; s = socket.socket(socket.AF_INET6); s.settimeout(5)"
+        ask = f"error = s.connect_ex({target!r}); error or s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')"
+        show = "print(error or s.recv(5).decode())"
+        return self._python(f"{connect}; {ask}; {show}").strip() == "HTTP/"
 
     def open_socket(self) -> socket.socket:
         """Return a connection that has sent nothing yet. Close it."""
