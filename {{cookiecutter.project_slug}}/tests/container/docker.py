@@ -283,8 +283,8 @@ class Container:
 
     def serves_over_ipv6(self) -> bool:
         """Tell whether there is an HTTP response at the container's own address of IPv6."""
-        inspected = run("container", "inspect", "--format", "{{json .NetworkSettings.Networks}}", self.identity).stdout
-        (network,) = json.loads(inspected).values()
+        inspected = json.loads(run("container", "inspect", self.identity).stdout)[0]
+        (network,) = inspected["NetworkSettings"]["Networks"].values()
         target = (network["GlobalIPv6Address"], self.service_port)
         connect = "import socket; s = socket.socket(socket.AF_INET6); s.settimeout(5)"
         ask = f"error = s.connect_ex({target!r}); error or s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')"

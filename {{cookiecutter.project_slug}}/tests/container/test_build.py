@@ -125,7 +125,7 @@ def test_a_file_that_has_changed_is_sent_again(tmp_path_factory: pytest.TempPath
     style.parent.mkdir(exist_ok=True)
     etags = []
     for name in ("red", "tan"):
-        style.write_text(f"p {{ color: {name} }}\n")
+        style.write_text(f"/* {name} */\n")
         image = docker.Image.build(f"container-contract-{name}:{os.getpid()}", context=context)
         with docker.started(image) as container:
             container.wait_until_serving()

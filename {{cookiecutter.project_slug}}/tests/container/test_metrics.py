@@ -76,7 +76,7 @@ def python(container: docker.Container, program: str) -> str:
 
 def workers(container: docker.Container) -> list[int]:
     """Return the workers by their numbers inside the container, without the exporter."""
-    program = f"for n in {container.workers()}: print(n, open(f'/proc/{{n}}/cmdline').read().replace(chr(0), ' '))"
+    program = f"for n in {container.workers()}: print(n, open('/proc/%d/cmdline' % n).read().replace(chr(0), ' '))"
     processes = [line.split(maxsplit=1) for line in python(container, program).splitlines()]
     return [int(number) for number, command in processes if "app.exporter" not in command]
 
@@ -178,7 +178,7 @@ def test_slow_scrapers_hurt_nobody(image: docker.Image) -> None:
         for _ in range(200):
             stack.enter_context(exporter.open_socket()).sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
         assert container.request("/").status == 200
-        threads = f"import glob; print(max(len(glob.glob(f'/proc/{{n}}/task/*')) for n in {container.workers()}))"
+        threads = f"import glob; print(max(len(glob.glob('/proc/%d/task/*' % n)) for n in {container.workers()}))"
         assert int(python(container, threads)) < 50, "each slow scraper holds a thread"
         wait_until(lambda: can_be_scraped(container), "slow scrapers are never sent away", 30)
 
