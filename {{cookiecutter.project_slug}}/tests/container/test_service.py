@@ -134,10 +134,10 @@ def test_a_view_cannot_end_its_worker(slow_service: docker.Container) -> None:
 
     Fix: treat whatever a view raises as a 500, and log it (app/middleware.py).
     """
-    worker = slow_service.workers()
+    before = set(slow_service.workers())
     for code in (1, 3, 4):
         assert slow_service.request(f"/contract/exit?{code}").status == 500
-    assert slow_service.workers() == worker
+    assert before <= set(slow_service.workers()), "a worker has ended"
 
 
 @pytest.mark.row(12)
