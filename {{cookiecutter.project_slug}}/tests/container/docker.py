@@ -7,6 +7,7 @@ import os
 import posixpath
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import tarfile
@@ -85,6 +86,12 @@ def runtime() -> str:
     """Return which image the project's Dockerfile builds, slim or distroless: its default, or what the options say."""
     told = f"{(PROJECT / 'Dockerfile').read_text()}\n{os.environ.get('DOCKER_BUILD_OPTIONS', '')}"
     return str(re.findall(r"\bRUNTIME=(\w+)", told)[-1])
+
+
+def copy_of_project(folder: Path) -> Path:
+    """Copy the project into a folder, for a test that edits it, without what tools leave in it; return the copy."""
+    ignored = shutil.ignore_patterns(".venv", ".git", "*_cache", "__pycache__")
+    return Path(shutil.copytree(PROJECT, folder / "project", ignore=ignored))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +21,7 @@ PLANTED = [
 
 
 def _copy_of_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    copy = tmp_path_factory.mktemp("context") / "project"
-    shutil.copytree(docker.PROJECT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "*_cache", "__pycache__"))
-    return copy
+    return docker.copy_of_project(tmp_path_factory.mktemp("context"))
 
 
 @pytest.fixture(scope="module")

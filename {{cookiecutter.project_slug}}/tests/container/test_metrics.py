@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -141,8 +140,7 @@ def test_hooks_of_the_owner_do_not_switch_metrics_off(tmp_path: Path) -> None:
 
     Fix: take no hook for the service itself.
     """
-    context = tmp_path / "project"
-    shutil.copytree(docker.PROJECT, context, ignore=shutil.ignore_patterns(".venv", ".git", "*_cache", "__pycache__"))
+    context = docker.copy_of_project(tmp_path)
     with (context / "gunicorn.conf.py").open("a") as conf:
         for name, count in HOOKS.items():
             conf.write(f"\n\ndef {name}({', '.join(f'_{number}' for number in range(count))}): pass\n")
