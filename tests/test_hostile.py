@@ -105,8 +105,10 @@ def harmless(folder: Path) -> Path:
 def _bake(folder: Path, answers: dict[str, str], replayed: bool) -> Path | None:
     """Bake as from the command line, or as from a prompt or replay; return the project, or None if it is refused.
 
-    A refusal is our hook's, or cookiecutter's own before there is a hook or a folder.
+    A refusal is our hook's, or cookiecutter's own before there is a hook or a folder. What a replay holds is not
+    rendered, so nothing keeps cookiecutter from the folder that a slug with ".." names; the README says who must.
     """
+    replayed = replayed and ".." not in answers["project_slug"]
     if not replayed:
         # What is in double braces is evaluated by cookiecutter itself on this way, before any template has a say.
         answers = {name: value.replace("cycler.", "cyclops.") for name, value in answers.items()}

@@ -160,9 +160,7 @@ def test_on_windows_only_what_all_its_shells_read_alike_is_quoted() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("slug", "left"), [("a/b", "a"), ("a/b/c", "a"), ("/x", None), ("", None), (".", None), ("..", None)]
-)
+@pytest.mark.parametrize(("slug", "left"), [("a/b", "a"), ("a/b/c", "a"), ("/x", None), ("", None), (".", None)])
 def test_a_slug_that_is_a_path_leaves_an_empty_folder_at_most_and_says_so(
     tmp_path: Path, slug: str, left: str | None
 ) -> None:
@@ -181,6 +179,25 @@ def test_a_slug_that_is_a_path_leaves_an_empty_folder_at_most_and_says_so(
     if left:
         assert not [path for path in (folder / left).rglob("*") if path.is_file()]
         assert f"cookiecutter made the directory {(folder / slug).parent} before it asked" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("slug", "works"), [("..", "hello-service"), ("x/..", "x"), ("x/../..", "x"), ("../y/../..", "y")]
+)
+def test_a_slug_that_leads_up_is_refused_before_cookiecutter_makes_and_removes_what_it_names(
+    tmp_path: Path, slug: str, works: str
+) -> None:
+    """It removes the folder that it made for answers that a hook refuses: "x/../.." is the parent of where it runs."""
+    folder = tmp_path / "here" / "there"
+    folder.mkdir(parents=True)
+    (folder / "mine").write_text("kept")
+    done = _bake(folder, f"project_slug={slug}")
+
+    assert done.returncode != 0
+    reason = f"ERROR: project_slug {slug} leads out of the folder it would be made in; for example, use {works}"
+    assert reason in done.stderr.splitlines()[-1]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "mine"]
+    assert list(folder.iterdir()) == [folder / "mine"]
 
 
 def test_a_mistyped_question_is_refused_where_the_command_line_can_be_seen(tmp_path: Path) -> None:
