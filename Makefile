@@ -1,7 +1,6 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake rollout dialogue audit gunicorn workshop handout kit refresh freshness doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
@@ -14,7 +13,6 @@ help:
 	@echo "make kit          pack the workshop into one archive, for rooms without internet"
 	@echo
 	@echo "make bench        measure against two typical images (with wrk, throughput as well)"
-	@echo "make bench-start  measure against the same service with an uncompiled standard library"
 	@echo "make bench-bake   measure a bake against that of an empty template"
 	@echo "make rollout      replace replicas behind a proxy under load, and count what is lost"
 	@echo
@@ -47,8 +45,6 @@ lint: setup
 bench: setup
 	.venv/bin/python -m benchmarks.bench
 
-bench-start: setup
-	.venv/bin/python -m benchmarks.start_up
 
 bench-bake: setup
 	.venv/bin/python benchmarks/bake.py

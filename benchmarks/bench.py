@@ -13,21 +13,16 @@ published port of 127.0.0.1. What was made is removed at the end, except for the
 """
 
 import argparse
-import http.client
 import json
 import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import tarfile
 import tempfile
-import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,10 +34,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.chart import Bars, draw
+from tools import engine
+from tools.baking import SERVICE, bake
 
 HERE = Path(__file__).parent
-TEMPLATE = HERE.parent
-LABEL = f"benchmark={os.getpid()}"
 PIN = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
 
 # A baseline cannot start without a directory to write to.
@@ -56,7 +51,6 @@ THREADS = 16
 NAMES = ("template", "two-stage", "one-stage", "bare")
 REQUESTS_BEFORE_MEMORY = 200
 PROBES = 5
-SECONDS_TO_START = 60
 # Runs in the container, so that the CPU time is that of the probe alone, without Docker's and without the server's.
 TIME_PROBES = """
 import resource, subprocess, sys
@@ -124,37 +118,12 @@ class Variant:
         return f"benchmark-{self.project.name}:{os.getpid()}"
 
 
-@dataclass(frozen=True)
-class Container:
-    """A running container, its published port, and the seconds from the start of its process to its first 200."""
-
-    identity: str
-    port: int
-    first_answer: float
-
-
-def run(*command: str, **variables: str) -> str:
-    """Return what the command prints, with variables added to its environment; end the program if it fails."""
-    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[:3])} …: exit code {done.returncode}\n{done.stderr.strip()[-2000:]}")
-    return done.stdout.strip()
-
-
 # ---- the variants ----
-
-
-def bake(folder: Path, python_version: str, answers: Mapping[str, str] | None = None) -> Path:
-    """Bake the template with its default answers, but for those given; return the folder of the service."""
-    options = ["--no-input", "--default-config", "--output-dir", str(folder), f"python_version={python_version}"]
-    options += [f"{name}={answer}" for name, answer in (answers or {}).items()]
-    run(sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options)
-    return folder / "hello-service"
 
 
 def variants(folder: Path, python_version: str) -> tuple[Variant, Variant, Variant, Variant]:
     """Lay out what is built below `folder`: the template baked with its default answers, and the baselines."""
-    template = Variant("template", bake(folder, python_version), "Dockerfile", "app/views.py", ())
+    template = Variant("template", bake(folder, {"python_version": python_version}), "Dockerfile", "app/views.py", ())
     two, one = (
         Variant(name, Path(shutil.copytree(HERE / "baselines", folder / name)), f"{name}.Dockerfile", "app.py")
         for name in ("two-stage", "one-stage")
@@ -169,132 +138,55 @@ def pins(requirements: Path) -> dict[str, str]:
     return {name.lower(): version for name, version in PIN.findall(requirements.read_text())}
 
 
-def build(variant: Variant, python_version: str, *options: str) -> float:
-    """Build the image; return the seconds it took."""
-    options = (*options, "--label", LABEL, "--tag", variant.tag, "--file", str(variant.project / variant.dockerfile))
+def build(variant: Variant, python_version: str, *options: str, edited: str = "") -> float:
+    """Build the image, perhaps after an edit of a file of the project; return the seconds it took."""
+    options = (*options, "--file", str(variant.project / variant.dockerfile))
     if variant.name != "template":
         options = (*options, "--build-arg", f"PYTHON_VERSION={python_version}")
-    began = time.monotonic()
-    run("docker", "build", "--quiet", *options, str(variant.project))
-    return time.monotonic() - began
-
-
-def rebuild(variant: Variant, python_version: str, edited: str) -> float:
-    """Add a comment to a file of the project and build the image; return the seconds the build took."""
-    with (variant.project / edited).open("a") as file:
-        file.write(f"# edit {time.time_ns()}\n")
-    return build(variant, python_version)
+    if edited:
+        return engine.rebuild(variant.project, variant.tag, edited, *options)
+    return engine.build(variant.project, variant.tag, *options)
 
 
 # ---- running containers ----
 
 
-@contextmanager
-def started(variant: Variant, workers: int | None = None) -> Iterator[Container]:
-    """Run a hardened container, with its default number of workers or another, and remove it afterwards."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+def started(variant: Variant, workers: int | None = None) -> AbstractContextManager[tuple[engine.Container, float]]:
+    """Run a hardened container, with its default number of workers or another; also tell the seconds of its start."""
     concurrency = ("--env", f"WEB_CONCURRENCY={workers}") if workers else ()
-    options = (*HARDENED, *variant.run_options, *concurrency, "--publish", f"127.0.0.1:{port}:5000")
-    identity = run("docker", "create", "--label", LABEL, *options, variant.tag)
-    try:
-        # Asked only now: what is sent before the container has its network waits a second to be sent again.
-        run("docker", "start", identity)
-        answered = wait_for_200(port)
-        began = datetime.fromisoformat(run("docker", "inspect", "--format", "{{.State.StartedAt}}", identity))
-        yield Container(identity, port, (answered - began).total_seconds())
-    finally:
-        run("docker", "rm", "--force", identity)
+    return engine.started(variant.tag, *HARDENED, *variant.run_options, *concurrency)
 
 
-def wait_for_200(port: int) -> datetime:
-    """Ask every 2 ms; return the moment of the first 200."""
-    deadline = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < deadline:
-        try:
-            get(port)
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.002)
-        else:
-            return datetime.now(UTC)
-    raise SystemExit(f"no 200 after {SECONDS_TO_START} s")
+def probe_cpu(image: str, container: engine.Container) -> float | None:
+    """Return the CPU seconds of one run of the image's own HEALTHCHECK; None if it has none."""
+    if not (check := engine.Image(image).config.get("Healthcheck")):
+        return None
+    probes = ("python3", "-c", TIME_PROBES, str(PROBES), *check["Test"][1:])
+    return float(engine.output("exec", container.identity, *probes)) / PROBES
 
 
-def get(port: int) -> None:
-    """Ask for the page on a connection of its own; raise HTTPException for anything but a 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 200:
-            raise http.client.HTTPException(answer.status)
-    finally:
-        connection.close()
-
-
-def probe_cpu(variant: Variant, container: Container) -> float:
-    """Return the CPU seconds of one run of the image's own HEALTHCHECK."""
-    command = json.loads(
-        run("docker", "image", "inspect", "--format", "{{json .Config.Healthcheck.Test}}", variant.tag)
-    )
-    probes = ("python", "-c", TIME_PROBES, str(PROBES), *command[1:])
-    return float(run("docker", "exec", container.identity, *probes)) / PROBES
-
-
-def proportional_memory(container: Container) -> tuple[float, float]:
+def proportional_memory(container: engine.Container) -> tuple[float, float]:
     """Return the bytes (PSS) of all processes of the container, and of one worker on average, after some requests."""
     for _ in range(REQUESTS_BEFORE_MEMORY):
-        get(container.port)
-    processes = run("docker", "top", container.identity, "-eo", "pid").split()[1:]
+        container.request()
+    processes = engine.output("top", container.identity, "-eo", "pid").split()[1:]
     pages = {
         process: 1024 * int(re.findall(r"^Pss: +(\d+)", Path(f"/proc/{process}/smaps_rollup").read_text(), re.M)[0])
         for process in processes
     }
-    arbiter = pages[run("docker", "inspect", "--format", "{{.State.Pid}}", container.identity)]
+    arbiter = pages[str(container.state["Pid"])]
     total = sum(pages.values())
     return total, (total - arbiter) / (len(pages) - 1)
 
 
-def throughput(container: Container, seconds: int, *headers: str) -> float:
+def throughput(container: engine.Container, seconds: int, *headers: str) -> float:
     """Return the requests a second that wrk gets answered with 200 on 32 connections."""
     options = (*("-t2", "-c32", f"-d{seconds}s"), *(part for header in headers for part in ("-H", header)))
-    report = run("wrk", *options, f"http://127.0.0.1:{container.port}/")
+    command = ("wrk", *options, f"http://127.0.0.1:{container.address[1]}/")
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in report:
         raise SystemExit(f"not every answer was a 200:\n{report}")
     return float(re.findall(r"Requests/sec: +([\d.]+)", report)[0])
-
-
-# ---- images ----
-
-
-def size(image: str) -> int:
-    """Return the bytes of the image on disk."""
-    return int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
-
-
-def compressed_size(image: str) -> int:
-    """Return the bytes of the image's layers, each compressed as by gzip -6, as a registry would store them."""
-    with tempfile.TemporaryFile() as file:
-        subprocess.run(("docker", "save", image), check=True, stdout=file)
-        file.seek(0)
-        with tarfile.open(fileobj=file) as archive:
-            layers = json.loads(b"".join(blocks(archive, "manifest.json")))[0]["Layers"]
-            return sum(gzip_size(blocks(archive, layer)) for layer in layers)
-
-
-def blocks(archive: tarfile.TarFile, name: str) -> Iterator[bytes]:
-    """Return the content of a file in the archive, piece by piece."""
-    content = archive.extractfile(name)
-    if content is None:
-        raise SystemExit(f"docker save: {name} is not a file")
-    return iter(lambda: content.read(2**20), b"")
-
-
-def gzip_size(content: Iterator[bytes]) -> int:
-    """Return the bytes of the content compressed."""
-    compressor = zlib.compressobj(6, wbits=31)
-    return sum(len(compressor.compress(block)) for block in content) + len(compressor.flush())
 
 
 # ---- one run ----
@@ -354,26 +246,27 @@ class Run:
     def prepare(self, variant: Variant) -> None:
         """Build the image, and take its sizes: they are the same in every round."""
         build(variant, self.options.python_version)
-        self.add(SIZE, variant, size(variant.tag))
-        self.add(ON_TOP, variant, size(variant.tag) - size(base_image(self.options.python_version)))
-        self.add(COMPRESSED, variant, compressed_size(variant.tag))
+        base = engine.base_image(self.options.python_version)
+        self.add(SIZE, variant, engine.size(variant.tag))
+        self.add(ON_TOP, variant, engine.size(variant.tag) - engine.size(base))
+        self.add(COMPRESSED, variant, engine.compressed_size(variant.tag))
 
     def start(self, variant: Variant) -> None:
         """Measure the start, and the health probe of the running container."""
-        with started(variant) as container:
-            self.add(START, variant, container.first_answer)
-            self.add(PROBE, variant, probe_cpu(variant, container))
+        with started(variant) as (container, seconds):
+            self.add(START, variant, seconds)
+            self.add(PROBE, variant, probe_cpu(variant.tag, container) or 0)
 
     def remember(self, variant: Variant) -> None:
         """Measure the memory."""
-        with started(variant, MEMORY_WORKERS) as container:
+        with started(variant, MEMORY_WORKERS) as (container, _):
             total, worker = proportional_memory(container)
         self.add(PSS, variant, total)
         self.add(WORKER_PSS, variant, worker)
 
     def load(self, variant: Variant) -> None:
         """Measure the throughput."""
-        with started(variant, CORES) as container:
+        with started(variant, CORES) as (container, _):
             self.add(KEEP_ALIVE, variant, throughput(container, self.options.seconds))
             self.add(CLOSE, variant, throughput(container, self.options.seconds, "Connection: close"))
 
@@ -381,22 +274,9 @@ class Run:
         """Measure the builds."""
         version = self.options.python_version
         self.add(COLD, variant, build(variant, version, "--no-cache"))
-        self.add(DEPENDENCIES, variant, rebuild(variant, version, "requirements.txt"))
-        self.add(CODE, variant, rebuild(variant, version, variant.code))
+        self.add(DEPENDENCIES, variant, build(variant, version, edited="requirements.txt"))
+        self.add(CODE, variant, build(variant, version, edited=variant.code))
         self.add(NO_OP, variant, build(variant, version))
-
-
-def base_image(python_version: str) -> str:
-    """Return the name of the base image of all variants."""
-    return f"python:{python_version}-slim-trixie"
-
-
-def remove_leftovers() -> None:
-    """Remove what carries the label of this run: containers first, as they hold images."""
-    for kind, command in (("ps", ("rm", "--force")), ("images", ("image", "rm", "--force"))):
-        options = ("--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}")
-        if found := set(run("docker", kind, *options).split()):
-            run("docker", *command, *found)
 
 
 # ---- results ----
@@ -480,13 +360,13 @@ def machine(options: Options) -> dict[str, str]:
     cpuinfo = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     versions = pins(HERE / "baselines/requirements.txt")
-    python = run("docker", "run", "--rm", "--label", LABEL, base_image(options.python_version), "python", "--version")
+    base = engine.base_image(options.python_version)
+    python = engine.output("run", "--rm", "--label", engine.LABEL, base, "python", "--version")
     return {
         "Date": f"{datetime.now(UTC):%Y-%m-%d}",
         "Machine": f"{CORES} cores, {model[1] if model else platform.machine()}, {platform.platform()}",
-        "Docker": run("docker", "info", "--format", "{{.ServerVersion}}, {{.Driver}}"),
-        "Versions": f"{python} ({base_image(options.python_version)}), "
-        f"Flask {versions['flask']}, gunicorn {versions['gunicorn']}",
+        "Docker": engine.output("info", "--format", "{{.ServerVersion}}, {{.Driver}}"),
+        "Versions": f"{python} ({base}), Flask {versions['flask']}, gunicorn {versions['gunicorn']}",
         "Rounds": str(options.rounds),
         "Load": f"wrk, 32 connections for {options.seconds} s through a published port, {CORES} workers a container"
         if options.wrk
@@ -543,9 +423,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, report, and return the exit code."""
     chosen = arguments()
-    if not shutil.which("docker"):
-        raise SystemExit("there is no docker command; the benchmarks need a Docker Engine")
-    service = pins(TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt")
+    service = pins(SERVICE / "requirements.txt")
     if not pins(HERE / "baselines/requirements.txt").items() <= service.items():
         raise SystemExit("baselines/requirements.txt and the lock of the service name different versions")
     options = Options(
@@ -559,16 +437,13 @@ def main() -> int:
         console.print("Memory is left out: only root on the engine's own machine can read the PSS of a container.")
     if not options.wrk:
         console.print("Throughput is left out: there is no wrk (apt-get install wrk, brew install wrk).")
-    # A build leaves the base image in its cache only; its size and version are asked for by name.
-    if not run("docker", "images", "--quiet", base_image(options.python_version)):
-        run("docker", "pull", "--quiet", base_image(options.python_version))
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            measured = Run(options, Path(folder))
-            measured.measure()
-            facts = machine(options)
-        finally:
-            remove_leftovers()
+    with engine.session(), tempfile.TemporaryDirectory() as folder:
+        # A build leaves the base image in its cache only; its size and version are asked for by name.
+        if not engine.has(base := engine.base_image(options.python_version)):
+            engine.run("pull", "--quiet", base)
+        measured = Run(options, Path(folder))
+        measured.measure()
+        facts = machine(options)
     results = Results(measured)
     report(results, facts, chosen.output)
     return int(chosen.check and not all(target.met for target in results.targets()))

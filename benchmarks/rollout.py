@@ -30,12 +30,15 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import resvg_py
 
 from benchmarks import bench, timeline
-from benchmarks.bench import LABEL, console, run
+from benchmarks.bench import console
 from benchmarks.timeline import BIN
+from tools import engine
+from tools.baking import SERVICE, bake
 
 HERE = Path(__file__).parent
 REPLICAS = ("web-a", "web-b")
@@ -182,14 +185,14 @@ class Phase:
 
 def build(folder: Path, python_version: str) -> tuple[Path, dict[str, str]]:
     """Bake the service below a folder, and build two images of it from different code; return both by version."""
-    project = bench.bake(folder, python_version)
+    project = bake(folder, {"python_version": python_version})
     views = project / "app/views.py"
     code = views.read_text().replace("from flask", "import os\nimport time\n\nfrom flask", 1)
     images = {}
     for version in (OLD, NEW):
         views.write_text(code + PAGE.format(version=version))
         images[version] = f"rollout-{os.getpid()}:{version}"
-        run("docker", "build", "--quiet", "--label", LABEL, "--tag", images[version], str(project))
+        engine.build(project, images[version])
     return project, images
 
 
@@ -197,14 +200,12 @@ def proxy_image() -> str:
     """Return the image of the proxy: PROXY_IMAGE, or what a service names, or Debian's where no registry answers."""
     if told := os.environ.get("PROXY_IMAGE"):
         return told
-    compose = (bench.TEMPLATE / "{{cookiecutter.project_slug}}/compose.proxy.yaml").read_text(encoding="utf-8")
+    compose = (SERVICE / "compose.proxy.yaml").read_text(encoding="utf-8")
     [named] = re.findall(r"\$\{PROXY_IMAGE:-(.+?)\}", compose)
-    try:
-        run("docker", "pull", "--quiet", named)
-    except SystemExit:
-        run("docker", "build", "--quiet", "--tag", "stand-in:haproxy", str(HERE / "proxy"))
-        return "stand-in:haproxy"
-    return str(named)
+    if not engine.run("pull", "--quiet", named, check=False).returncode:
+        return str(named)
+    engine.run("build", "--quiet", "--tag", "stand-in:haproxy", str(HERE / "proxy"))
+    return "stand-in:haproxy"
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,8 @@ class Service:
         """Run docker compose; return what it prints."""
         files = [f"--file={self.project / file}" for file in self.files]
         name = f"--project-name=rollout-{os.getpid()}"
-        return run("docker", "compose", *files, name, *arguments, IMAGE=image, **self.variables)
+        with patch.dict(os.environ, IMAGE=image, **self.variables):
+            return engine.output("compose", *files, name, *arguments)
 
     def up(self, image: str, *options: str) -> None:
         """Start containers, or replace those there are, and wait until they are healthy."""
@@ -388,7 +390,7 @@ def results(phases: Sequence[Phase], single: Sequence[Sample], python_version: s
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": {"cpus": bench.CORES, "system": platform.system()},
         "versions": {
-            "docker": run("docker", "info", "--format", "{{.ServerVersion}}"),
+            "docker": engine.output("info", "--format", "{{.ServerVersion}}"),
             "haproxy": proxy_version(),
             "python": python_version,
         },
@@ -409,7 +411,7 @@ def results(phases: Sequence[Phase], single: Sequence[Sample], python_version: s
 
 def proxy_version() -> str:
     """Return the version of HAProxy in the proxy's image."""
-    printed = run("docker", "run", "--rm", proxy_image(), "haproxy", "-v")
+    printed = engine.output("run", "--rm", proxy_image(), "haproxy", "-v")
     return printed.split()[2].partition("-")[0]
 
 
@@ -441,17 +443,14 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the results")
     output = parser.parse_args().output
     python_version = os.environ.get("PYTHONS", "3.14").split()[0]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            with console.status("Building two images …"):
-                built = build(Path(folder), python_version)
-            with console.status("Replacing replicas under load …"):
-                phases = measure(*built)
-            with console.status("Replacing a container without a proxy …"):
-                single = alone(*built)
+    with engine.session(), tempfile.TemporaryDirectory() as folder:
+        with console.status("Building two images …"):
+            built = build(Path(folder), python_version)
+        with console.status("Replacing replicas under load …"):
+            phases = measure(*built)
+        with console.status("Replacing a container without a proxy …"):
+            single = alone(*built)
         measured = results(phases, single, python_version)
-    finally:
-        bench.remove_leftovers()
     write(measured, output)
     print(table(measured), end="")
     console.print(f"Written: rollout.json, rollout.svg, rollout.png in {output}")

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cookiecutter.main import cookiecutter
 from packaging.version import Version
 from rich.console import Console
 
 from hooks.pre_gen_project import RULES
 from scripts import pins
-from workshop.check import NOT_COPIED, BuildError, CheckError, build, remove_own, require_engine
-from workshop.contract import STATIC, TEMPLATE, Contract, ContractError, Verdict
+from tools import engine
+from tools.baking import SERVICE, TEMPLATE, bake
+from tools.contract import NOT_COPIED, STATIC, Contract, ContractError, Verdict
 
 ANSWERS = ".cookiecutter.json"
 VERSION = "_template_version"
@@ -39,6 +39,10 @@ PYTEST = "[pytest]\naddopts = --strict-markers --import-mode=importlib\npythonpa
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
+class DoctorError(Exception):
+    """There is nothing to judge; the message says why, and what to do."""
+
+
 @dataclass(frozen=True)
 class Service:
     """A service that was made from this template, as its files say."""
@@ -49,22 +53,22 @@ class Service:
 
     @classmethod
     def of(cls, folder: Path) -> "Service":
-        """Read what a service records of its origin; raise CheckError if that is not one of ours, or is none."""
+        """Read what a service records of its origin; raise DoctorError if that is not one of ours, or is none."""
         file = folder / ANSWERS
         if not file.is_file():
-            raise CheckError(f"there is no {ANSWERS} in {folder}: name the folder of a service made from this template")
+            raise DoctorError(f"no {ANSWERS} in {folder}: name the folder of a service made from this template")
         try:
             recorded = json.loads(file.read_text(encoding="utf-8"))
             version = str(Version(recorded[VERSION]))
         except (ValueError, KeyError, TypeError) as error:
-            raise CheckError(f"{file} does not say from which version it was made ({error!r}): restore it") from error
+            raise DoctorError(f"{file} does not say from which version it was made ({error!r}): restore it") from error
         if Version(version) > Version(today()):
-            raise CheckError(f"it was made from {version}, and this is the template of {today()}: git pull here first")
+            raise DoctorError(f"it was made from {version}, and this is the template of {today()}: git pull here first")
         answers = {name: str(recorded[name]) for name in RULES if name in recorded}
         for name, value in answers.items():
             if not RULES[name].holds(value):
                 rule = RULES[name]
-                raise CheckError(
+                raise DoctorError(
                     f"its {name} {value!r} is not valid any more: write {rule.suggest(value)!r} into {ANSWERS},"
                     f" or what else is {rule.words}"
                 )
@@ -87,17 +91,11 @@ def today() -> str:
     return version
 
 
-def bake(template: Path, service: Service, output: Path) -> Path:
-    """Bake the answers of a service without the hooks, which would say what to do next; return the folder."""
-    options = {"no_input": True, "default_config": True, "accept_hooks": False}
-    return Path(cookiecutter(str(template), extra_context=dict(service.answers), output_dir=str(output), **options))
-
-
 def origin(service: Service, output: Path) -> Path | None:
     """Bake the answers of a service with the release it was made from; None where this clone does not have that."""
     clone = ["git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--branch", f"v{service.version}"]
     done = subprocess.run([*clone, str(TEMPLATE), str(output / "template")], capture_output=True, check=False)
-    return None if done.returncode else bake(output / "template", service, output)
+    return None if done.returncode else bake(output, service.answers, output / "template")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -129,7 +127,7 @@ def older(lock: str, own: str, fresh: str) -> Iterator[str]:
 
 
 def judge(service: Service, fresh: Path, output: Path, *, fast: bool) -> Verdict:
-    """Put a copy of the service to today's contract; raise CheckError if it does not build."""
+    """Put a copy of the service to today's contract; raise DoctorError if it does not build."""
     copy = shutil.copytree(service.folder, output / service.folder.resolve().name, ignore=NOT_COPIED, symlinks=True)
     shutil.rmtree(copy / "tests", ignore_errors=True)
     shutil.copytree(fresh / "tests/container", copy / "tests/container")
@@ -138,18 +136,19 @@ def judge(service: Service, fresh: Path, output: Path, *, fast: bool) -> Verdict
     tests = [test for test in contract.tests.values() if test.row in STATIC or not fast]
     with console.status("Building the image …") as status:
         try:
-            build(copy, "doctor:built")
-        except BuildError as error:
-            raise CheckError(f"its image does not build, so the contract cannot be asked. The end:\n{error}") from error
+            engine.build(copy, "doctor:built")
+        except engine.DockerError as error:
+            end = "\n".join(str(error).strip().splitlines()[-15:])
+            raise DoctorError(f"its image does not build, so the contract cannot be asked. The end:\n{end}") from error
         finally:
-            remove_own()
+            engine.remove_leftovers()
         return contract.judge(None, tests, progress=lambda percent: status.update(f"Judging … {percent}%"))
 
 
 def updates(service: Service, findings: Findings) -> Iterator[str]:
     """Yield the commands that bring in what has changed in the template: those of the README of every service."""
     yield shlex.join(["cd", str(service.folder.resolve())])
-    readme = (TEMPLATE / "{{cookiecutter.project_slug}}/README.md").read_text(encoding="utf-8")
+    readme = (SERVICE / "README.md").read_text(encoding="utf-8")
     for line in re.findall(r"^(?:cruft|git add \.cruft).*$", readme, re.MULTILINE):
         if line.startswith("cruft update") or not (service.folder / ".cruft.json").exists():
             yield line.replace("{{ cookiecutter._template_version }}", service.version)
@@ -216,23 +215,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         service = Service.of(options.folder)
         with TemporaryDirectory(prefix="doctor-") as folder:
-            fresh = bake(TEMPLATE, service, Path(folder, "fresh"))
+            fresh = bake(Path(folder, "fresh"), service.answers)
             for name in options.take:
                 if name not in files(fresh):
-                    raise CheckError(f"today's template has no {name}: take what the doctor has named")
+                    raise DoctorError(f"today's template has no {name}: take what the doctor has named")
                 (service.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(fresh / name, service.folder / name)
             if options.take:
                 return 0
             made_from = origin(service, Path(folder, "origin")) or fresh
             findings = compare(service, files(fresh), files(made_from))
-            try:
-                require_engine()
-            except CheckError as error:
-                console.print(f"No contract, only a comparison: {str(error).splitlines()[0]}", style="yellow")
+            if why := engine.problem():
+                console.print(f"No contract, only a comparison: {why}", style="yellow")
             else:
                 verdict = judge(service, fresh, Path(folder, "copy"), fast=options.fast)
-    except (CheckError, ContractError) as error:
+    except (DoctorError, ContractError) as error:
         console.print(f"doctor: {error}", style="red")
         return 2
     return int(report(service, findings, verdict))

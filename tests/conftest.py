@@ -20,7 +20,7 @@ from cookiecutter.main import cookiecutter
 
 from benchmarks import rollout
 from scripts.demo import page
-from workshop.kit import copy_template
+from tools.baking import copy_template
 
 TEMPLATE = Path(__file__).parents[1]
 # Where the programs of the tooling lie.

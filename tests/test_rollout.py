@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bench, rollout, timeline
+from benchmarks import rollout, timeline
 from tests.conftest import PYTHONS, TEMPLATE
+from tools.engine import remove_leftovers
 
 BENCHMARKS = TEMPLATE / "benchmarks"
 RESULTS: dict[str, Any] = json.loads((BENCHMARKS / "rollout.json").read_text(encoding="utf-8"))
@@ -58,7 +59,7 @@ def test_a_single_failure_can_be_seen_in_the_plot() -> None:
 def built(tmp_path_factory: pytest.TempPathFactory, engine: None) -> Iterator[tuple[Path, dict[str, str]]]:
     """Return a service and two images of it, built from different code."""
     yield rollout.build(tmp_path_factory.mktemp("rollout"), PYTHONS[0])
-    bench.remove_leftovers()
+    remove_leftovers()
 
 
 @pytest.fixture(scope="module")

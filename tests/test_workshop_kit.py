@@ -24,8 +24,9 @@ import pytest
 from scripts.demo import page
 from tests.conftest import LABEL, PYTHONS, TEMPLATE, docker, skip_or_fail
 from tests.readme import blocks
+from tools.contract import Clause, Contract, ContractError, Lesson, Verdict, baked
+from tools.engine import LABEL as CONTRACT_LABEL
 from workshop import check, kit
-from workshop.contract import Clause, Contract, ContractError, Lesson, Verdict, baked
 
 WORKSHOP = TEMPLATE / "workshop"
 EXERCISES = sorted(path.parent.name for path in WORKSHOP.glob("exercises/*/exercise.toml"))
@@ -184,8 +185,8 @@ def checked(bases: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         card = tmp_path / "card.json"
         code = check.main([str(folder), "--json", str(card), *options])
         printed = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
-        assert not docker("ps", "--all", "--quiet", "--filter", f"label={check.LABEL}")
-        assert not docker("images", "--quiet", "--filter", f"label={check.LABEL}")
+        assert not docker("ps", "--all", "--quiet", "--filter", f"label={CONTRACT_LABEL}")
+        assert not docker("images", "--quiet", "--filter", f"label={CONTRACT_LABEL}")
         return {"code": code, "printed": printed, **(json.loads(card.read_text()) if card.exists() else {})}
 
     return result

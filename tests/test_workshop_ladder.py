@@ -20,6 +20,8 @@ import pytest
 
 from benchmarks import bench
 from tests.conftest import PYTHONS, TEMPLATE, Bake
+from tools import engine as engine_of_tools
+from tools.engine import remove_leftovers, run
 from workshop import charts, measure
 from workshop.ladder import CANARY, LADDER, PLANTED, PYTHON, Rung, assemble, diff, rungs
 
@@ -389,7 +391,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     monkeypatch.setattr(measure, "Measurement", measurement)
     monkeypatch.setattr(measure, "machine", lambda: RESULTS["machine"])
     monkeypatch.setattr(measure, "versions", lambda _: RESULTS["versions"])
-    monkeypatch.setattr(bench, "run", lambda *_: "")
+    monkeypatch.setattr(engine_of_tools, "run", lambda *_: "")
     return measured
 
 
@@ -436,8 +438,8 @@ def test_nothing_of_another_machine_is_kept(measured: list[int], monkeypatch: py
 
 # The tests of the contract that the claims speak of, by row; all other rows stand in test_image.py.
 RUNNING = {
-    15: "tests/container/test_service.py::test_it_becomes_healthy_soon",
-    16: "tests/container/test_service.py::test_a_stop_lets_requests_in_flight_finish",
+    15: "test_it_becomes_healthy_soon",
+    16: "test_a_stop_lets_requests_in_flight_finish",
 }
 
 
@@ -456,24 +458,22 @@ def live(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     try:
         for rung in RUNGS:
             measurement = measure.Measurement(rung, folder, PYTHONS[0])
-            measure.build(rung, measurement.context)
+            measurement.image()
             for step in (measurement.start, measurement.rebuild, measurement.look, measurement.forge):
                 step()
             rows = asked[rung.number]
-            if rung.bake is not None and rows:
-                tests = ["tests/container/test_build.py", "tests/container/test_image.py"]
-            else:
-                tests = ["tests/container/test_image.py"] if rows else []
+            tests = ["test_image"] if rows else []
+            tests += ["test_build"] if rows and rung.bake is not None else []
             tests += [RUNNING[row] for row in sorted(rows & RUNNING.keys())]
             if tests:
                 measurement.result["rows"] = measure.rows(measure.judge(rung, folder, PYTHONS[0], *tests))
             results[rung.number] = measurement.result
-            bench.run("docker", "image", "rm", "--force", measure.tag(rung))
+            run("image", "rm", "--force", measure.tag(rung))
         yield results
     finally:
-        bench.remove_leftovers()
+        remove_leftovers()
         for image in made:
-            bench.run("docker", "image", "rm", image)
+            run("image", "rm", image)
 
 
 @pytest.mark.slow

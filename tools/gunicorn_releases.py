@@ -21,13 +21,13 @@ from pathlib import Path
 from signal import SIGTERM
 from socket import create_server
 
-from cookiecutter.main import cookiecutter
 from packaging.requirements import Requirement
 from packaging.version import Version
 from rich.console import Console
 from rich.table import Table
 
-TEMPLATE = Path(__file__).parents[1]
+from tools.baking import bake
+
 PAGE = b"<p>Hello, World!</p>"
 # A step takes 3 s at most. gunicorn kills a worker after GRACE seconds and still ends with 0: LIMIT comes before that.
 LIMIT, GRACE = 30, 60
@@ -288,8 +288,7 @@ def main(arguments: list[str] | None = None) -> int:
     only = parser.parse_args(arguments).only
     console, table, messages = Console(highlight=False, soft_wrap=True), Table("gunicorn", *CHECKS), list[str]()
     with tempfile.TemporaryDirectory() as folder:
-        options = {"no_input": True, "default_config": True, "accept_hooks": False}
-        project = Path(cookiecutter(str(TEMPLATE), output_dir=folder, **options))
+        project = bake(Path(folder))
         python = Path(folder, "venv/bin/python")
         subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
         try:

@@ -7,20 +7,16 @@ Exit code: 0 if every row that was asked is green, 1 if not, 2 if there is nothi
 """
 
 import argparse
-import gzip
-import http.client
 import json
 import os
 import re
-import shlex
 import shutil
-import subprocess
 import sys
 import tarfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,9 +28,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from workshop.contract import STATIC, Clause, Contract, ContractError, Verdict, baked
+from tools import engine
+from tools.contract import NOT_COPIED, STATIC, Clause, Contract, ContractError, Verdict, baked
 
-LABEL = f"workshop-check={os.getpid()}"
 SECONDS_TO_ANSWER = 20
 STYLES = {"passed": "green", "failed": "bold red"}
 
@@ -45,7 +41,6 @@ PLANTED = (
     *(".venv/bin/activate", ".pytest_cache/v/cache", "node_modules/a.js", "tests/test_canary.py"),
 )
 PLANTED_IN_CODE = (".env", "server.pem", "__pycache__/canary.pyc")
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv", "node_modules", "*_cache", "__pycache__")
 
 INSTALLS = re.compile(r"\b(pip3?|uv|poetry|pipenv|pdm|conda)\b.*\b(install|sync|download)\b")
 NEVER_CODE = {"setup.py", "conftest.py"}
@@ -55,10 +50,6 @@ console = Console(highlight=False)
 
 class CheckError(Exception):
     """There is nothing to judge; the message says why, and what to do."""
-
-
-class BuildError(Exception):
-    """A build failed; the message has the last lines of its log."""
 
 
 @dataclass(frozen=True)
@@ -79,81 +70,35 @@ class Exercise:
         return cls(told["title"], frozenset(told["rows"]), frozenset(told.get("tests", [])))
 
 
-def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run docker; raise CheckError with what it said if it fails and `check` is set."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise CheckError(f"docker {shlex.join(arguments)}: {done.stderr.strip()}")
-    return done
+def end_of(error: engine.DockerError) -> str:
+    """Return the last lines of what docker printed."""
+    return "\n".join(str(error).strip().splitlines()[-15:])
 
 
-def require_engine() -> None:
-    """Raise CheckError where no Docker Engine answers."""
-    if not shutil.which("docker"):
-        raise CheckError("there is no docker command: install Docker, then try again")
-    done = docker("version", check=False)
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["docker version failed"])[-1]
-        raise CheckError(f"the Docker Engine does not answer: {said}\nIs it running, and may you use it?")
-
-
-def build(folder: Path, tag: str) -> str:
-    """Build a folder; return the log. DOCKER_BUILD_OPTIONS adds options, as in the contract."""
-    options = ("--progress", "plain", "--label", LABEL, *shlex.split(os.environ.get("DOCKER_BUILD_OPTIONS", "")))
-    done = docker("build", "--tag", tag, *options, str(folder), check=False)
-    log = done.stdout + done.stderr
-    if done.returncode:
-        raise BuildError("\n".join(log.strip().splitlines()[-15:]))
-    return log
-
-
-def remove_own() -> None:
-    """Remove the containers and images of this run."""
-    if containers := docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}", check=False).stdout.split():
-        docker("rm", "--force", "--volumes", *containers, check=False)
-    if images := docker("images", "--quiet", "--filter", f"label={LABEL}", check=False).stdout.split():
-        docker("image", "rm", "--force", *set(images), check=False)
-
-
-def port_of(image: str) -> int:
+def port_of(image: engine.Image) -> int:
     """Return the port that an image exposes."""
-    exposed = json.loads(docker("image", "inspect", image).stdout)[0]["Config"].get("ExposedPorts") or {}
-    if not exposed:
+    if not image.ports:
         raise CheckError(
             "the image does not say where its service listens: write `EXPOSE 5000` (your port) into the Dockerfile,"
             " or say --port 5000 here"
         )
-    return int(sorted(exposed)[0].split("/")[0])
+    return image.port
 
 
-def require_answer(image: str, port: int) -> None:
+def require_answer(image: engine.Image, port: int) -> None:
     """Run the image as plain `docker run` does; raise CheckError if nothing answers."""
-    container = docker("run", "--detach", "--label", LABEL, "--publish", f"127.0.0.1::{port}", image).stdout.strip()
-    try:
-        deadline = time.monotonic() + SECONDS_TO_ANSWER
-        while time.monotonic() < deadline:
-            published = docker("port", container, f"{port}/tcp", check=False).stdout.split()
-            if not published:
-                break
-            with suppress(OSError, http.client.HTTPException):
-                address = ("127.0.0.1", int(published[0].rsplit(":", 1)[1]))
-                with closing(http.client.HTTPConnection(*address, timeout=2)) as connection:
-                    connection.request("GET", "/")
-                    connection.getresponse()
-                return
-            time.sleep(0.1)
-        running = docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip() == "true"
-        logs = docker("logs", container)
-        last = "\n".join((logs.stdout + logs.stderr).strip().splitlines()[-10:]) or "(it is empty)"
-        why = (
-            f"nothing answers on port {port} after {SECONDS_TO_ANSWER} s. Does the service listen there, and on"
-            " 0.0.0.0? On 127.0.0.1 nobody outside its container can reach it"
-            if running
-            else "the container has ended"
-        )
-        raise CheckError(f"{why}. The end of its log:\n{last}")
-    finally:
-        docker("rm", "--force", "--volumes", container, check=False)
+    with engine.running(image, port=port, options=()) as container:
+        try:
+            container.wait_until_serving(SECONDS_TO_ANSWER)
+        except engine.DockerError as error:
+            why = (
+                f"nothing answers on port {port} after {SECONDS_TO_ANSWER} s. Does the service listen there, and on"
+                " 0.0.0.0? On 127.0.0.1 nobody outside its container can reach it"
+                if container.state["Running"]
+                else "the container has ended"
+            )
+            last = "\n".join(container.logs[-10:]) or "(it is empty)"
+            raise CheckError(f"{why}. The end of its log:\n{last}") from error
 
 
 @contextmanager
@@ -170,23 +115,13 @@ def shipped_by_mistake(folder: Path, tag: str) -> str | None:
         for path in [*(copy / name for name in PLANTED), *(f / name for f in folders for name in PLANTED_IN_CODE)]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"# {CANARY} {path.relative_to(copy)}\n", encoding="utf-8")
-        build(copy, tag)
-    caught = {name for layer in layers(tag) for name in canaries_in(layer)}
-    if CANARY in docker("history", "--no-trunc", tag).stdout:
+        image = engine.Image.build(tag, context=copy)
+    caught = {name for layer in image.raw_layers() for name in canaries_in(layer)}
+    if CANARY in image.history:
         caught.add("the history")
     names = sorted(caught)
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"shipped by mistake: {', '.join(names[:5])}{more}" if names else None
-
-
-def layers(image: str) -> Iterator[bytes]:
-    """Yield every layer of an image as the bytes of a tar archive."""
-    saved = subprocess.run(["docker", "save", image], capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=BytesIO(saved)) as archive:
-        for name in json.load(archive.extractfile("manifest.json") or BytesIO())[0]["Layers"]:
-            content = (archive.extractfile(name) or BytesIO()).read()
-            # An engine with containerd's image store saves its layers compressed.
-            yield gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
 
 
 def canaries_in(layer: bytes) -> Iterator[str]:
@@ -210,12 +145,12 @@ def installed_anew(folder: Path, tag: str) -> str | None:
         ]
         if not code:
             return "the folder has no Python code that could change"
-        before = docker("image", "inspect", "--format", "{{.RootFS.Layers}}", tag).stdout
+        before = engine.Image(tag).layer_digests
         for path in code:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"\n# {time.time_ns()}: new in every run, or the engine would know the layer\n")
-        log = build(copy, f"{tag}-changed")
-    if docker("image", "inspect", "--format", "{{.RootFS.Layers}}", f"{tag}-changed").stdout == before:
+        log = engine.Image.build_log(f"{tag}-changed", context=copy)
+    if engine.Image(f"{tag}-changed").layer_digests == before:
         return "a change of the code does not reach the image"
     steps = [step for step in re.findall(r"^(#\d+) \[[^]]*\] RUN (.*)$", log, re.MULTILINE) if INSTALLS.search(step[1])]
     if not steps:
@@ -236,11 +171,11 @@ def judge(folder: Path, contract: Contract, tests: Sequence[Clause], rows: froze
     tag = f"workshop-check:{os.getpid()}"
     with console.status("Building the image …"):
         try:
-            build(folder, tag)
-        except BuildError as error:
-            raise CheckError(f"the build fails. The end of its log:\n{error}") from error
+            image = engine.Image.build(tag, context=folder)
+        except engine.DockerError as error:
+            raise CheckError(f"the build fails. The end of its log:\n{end_of(error)}") from error
     with console.status("Waiting for the first answer …"):
-        require_answer(tag, port or port_of(tag))
+        require_answer(image, port or port_of(image))
     with console.status("Judging …") as status:
         verdict = contract.judge(tag, tests, port, lambda percent: status.update(f"Judging … {percent}%"))
         cards = {row["number"]: row for row in verdict.card["rows"]}
@@ -250,7 +185,7 @@ def judge(folder: Path, contract: Contract, tests: Sequence[Clause], rows: froze
             status.update(f"Asking the folder for row {number} …")
             try:
                 problem = ask(folder, f"{tag}-{number}" if number == 7 else tag)
-            except BuildError as error:
+            except engine.DockerError as error:
                 problem = f"a copy of the folder does not build: {str(error).splitlines()[-1]}"
             cards[number]["status"], cards[number]["reason"] = ("failed" if problem else "passed"), problem or ""
             if problem:
@@ -322,7 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (folder / "Dockerfile").is_file():
             raise CheckError(f"there is no Dockerfile in {folder}: name the folder that has yours")
         exercise = Exercise.of(folder)
-        require_engine()
+        if why := engine.problem():
+            raise CheckError(f"{why}: is Docker installed and running, and may you use it?")
         try:
             with baked() as contract:
                 rows = exercise.rows if exercise else frozenset(test.row for test in contract.tests.values())
@@ -331,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     rows, tests = rows & STATIC, [test for test in tests if test.row in STATIC]
                 verdict = judge(folder, contract, tests, rows, options.port)
         finally:
-            remove_own()
+            engine.remove_leftovers()
     except (CheckError, ContractError) as error:
         console.print(Text(f"workshop/check: {error}", "red"))
         return 2

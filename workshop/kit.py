@@ -144,6 +144,9 @@ def exists(image: str) -> bool:
 
 def pack(options: argparse.Namespace) -> None:
     """Make the archive, and put kit.py beside it."""
+    # Where the kit is used there is no such module, and nothing is packed.
+    from tools.baking import copy_template  # noqa: PLC0415
+
     image_platform = require_engine()
     output: Path = options.output.absolute()
     bases = {f"python:{options.image_python}-slim-trixie": options.base or f"python:{options.image_python}-slim-trixie"}
@@ -182,15 +185,6 @@ def pack(options: argparse.Namespace) -> None:
             write(kit, manifest, output)
     shutil.copy2(TEMPLATE / "workshop/kit.py", output.parent / "kit.py")
     print(f"{output}: {output.stat().st_size / 1e6:.0f} MB. Hand it out together with the kit.py beside it.")
-
-
-def copy_template(destination: Path) -> None:
-    """Copy the work tree as it is, without what Git ignores."""
-    listed = run("git", "-C", TEMPLATE, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
-    for name in filter(None, listed.split("\0")):
-        if (TEMPLATE / name).is_file():
-            (destination / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TEMPLATE / name, destination / name)
 
 
 def build_handout() -> Path:

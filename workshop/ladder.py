@@ -16,13 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bench import bake
+from tools import baking
 
 HERE = Path(__file__).parent
-TEMPLATE = HERE.parent
 SERVICE = HERE / "service"
 LADDER = HERE / "ladder"
-LOCK = TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt"
+LOCK = baking.SERVICE / "requirements.txt"
 
 PORT = 5000
 # The Python that the Dockerfiles name. Where a machine has only the base image of another, that takes its place.
@@ -108,7 +107,7 @@ def rungs() -> tuple[Rung, ...]:
 def baked(answers: tuple[tuple[str, str], ...]) -> dict[str, bytes]:
     """Return the files that the template bakes for some answers, by path; bake them only once."""
     with tempfile.TemporaryDirectory() as folder:
-        project = bake(Path(folder), PYTHON, dict(answers))
+        project = baking.bake(Path(folder), {"python_version": PYTHON, **dict(answers)})
         return {
             path.relative_to(project).as_posix(): path.read_bytes()
             for path in sorted(project.rglob("*"))
@@ -119,7 +118,7 @@ def baked(answers: tuple[tuple[str, str], ...]) -> dict[str, bytes]:
 def assemble(rung: Rung, folder: Path, python_version: str = PYTHON) -> Path:
     """Lay out the build context of a rung below `folder`, planted files included; return where."""
     if rung.bake is not None:
-        context = bake(folder / rung.label, python_version, rung.bake)
+        context = baking.bake(folder / rung.label, {"python_version": python_version, **rung.bake})
         files: dict[str, bytes] = {}
     else:
         context = folder / rung.label

@@ -30,7 +30,6 @@ fastest of five: whatever else a machine does can only make them longer.
 """
 
 import argparse
-import http.client
 import json
 import os
 import platform
@@ -38,23 +37,25 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import bench, rollout
+from tools import engine
+from tools.baking import bake
+from tools.contract import Contract
 from workshop import charts
-from workshop.ladder import HERE, PLANTED, PORT, PYTHON, TEMPLATE, Rung, assemble, digest, rungs
+from workshop.ladder import HERE, LOCK, PLANTED, PORT, PYTHON, Rung, assemble, rungs
 
 RESULTS = HERE / "results"
-BUILD = HERE / "build"
 ROUNDS = 5
 SECONDS_TO_ANSWER = 20
 
@@ -90,28 +91,13 @@ Result = dict[str, Any]
 
 def base_images(version: str) -> dict[str, str]:
     """Return the names of the slim and of the full base image."""
-    return {"slim": f"python:{version}-slim-trixie", "full": f"python:{version}-trixie"}
-
-
-def label_of(image: str) -> str:
-    """Return the description in the labels of an image; an empty text if there is none."""
-    template = '{{ index .Config.Labels "org.opencontainers.image.description" }}'
-    done = subprocess.run(
-        ("docker", "image", "inspect", "--format", template, image), capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
-
-
-def present(image: str) -> bool:
-    """Tell whether the engine has the image."""
-    return subprocess.run(("docker", "image", "inspect", image), capture_output=True, check=False).returncode == 0
+    return {"slim": engine.base_image(version), "full": engine.base_image(version, "trixie")}
 
 
 def pulled(image: str) -> bool:
     """Pull an image; tell whether that worked within a quarter of an hour."""
     try:
-        pull = ("docker", "pull", "--quiet", image)
-        return subprocess.run(pull, capture_output=True, timeout=900, check=False).returncode == 0
+        return not engine.run("pull", "--quiet", image, check=False, timeout=900).returncode
     except subprocess.TimeoutExpired:
         return False
 
@@ -124,14 +110,13 @@ def provide_base_images(version: str) -> list[str]:
     """
     slim, full = base_images(version).values()
     for name in (slim, full):
-        if present(name) or pulled(name):
+        if engine.has(name) or pulled(name):
             continue
         if name == slim:
             raise SystemExit(f"{name} is not there and cannot be pulled; .ci/base-images can make it on Debian")
         with console.status(f"{name} cannot be pulled: a stand-in takes its name, made from Debian's packages …"):
-            command = ("docker", "build", "--quiet", "--tag", name, "--build-arg", f"SLIM={slim}", "-")
-            with (HERE / "full.Dockerfile").open() as dockerfile:
-                subprocess.run(command, stdin=dockerfile, check=True, capture_output=True)
+            file = f"--file={HERE / 'full.Dockerfile'}"
+            engine.run("build", "--quiet", "--tag", name, f"--build-arg=SLIM={slim}", file, str(HERE / "service"))
         return [name]
     return []
 
@@ -150,11 +135,12 @@ def machine() -> Result:
 def versions(version: str) -> Result:
     """Return the versions of what the rungs are built with and from."""
     names = base_images(version)
-    told = {kind: "stand-in" if "Stand-in" in label_of(name) else "official" for kind, name in names.items()}
-    python = bench.run("docker", "run", "--rm", "--label", bench.LABEL, names["slim"], "python", "--version")
-    lock = bench.pins(TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt")
+    labels = {kind: engine.Image(name).labels for kind, name in names.items()}
+    told = {kind: "stand-in" if "Stand-in" in str(found) else "official" for kind, found in labels.items()}
+    python = engine.output("run", "--rm", "--label", engine.LABEL, names["slim"], "python", "--version")
+    lock = bench.pins(LOCK)
     return {
-        "docker": bench.run("docker", "info", "--format", "{{.ServerVersion}}"),
+        "docker": engine.output("info", "--format", "{{.ServerVersion}}"),
         "python": python.removeprefix("Python "),
         "flask": lock["flask"],
         "gunicorn": lock["gunicorn"],
@@ -171,26 +157,12 @@ def tag(rung: Rung) -> str:
     return f"workshop-{rung.label}:{os.getpid()}"
 
 
-def build(rung: Rung, context: Path, *options: str) -> float:
-    """Build the image of a rung; return the seconds it took."""
-    began = time.monotonic()
-    bench.run("docker", "build", "--quiet", "--label", bench.LABEL, "--tag", tag(rung), *options, str(context))
-    return time.monotonic() - began
-
-
-def rebuild(rung: Rung, context: Path) -> float:
-    """Add a comment to the code and build the image; return the seconds the build took."""
-    with (context / rung.code).open("a") as file:
-        file.write(f"# edit {time.time_ns()}\n")
-    return build(rung, context)
-
-
 def layers(image: str, bases: Sequence[str]) -> list[Result]:
     """Return the layers that are not empty, the lowest first: the instruction, the bytes on disk, the kind."""
 
     def history(name: str) -> list[tuple[str, int]]:
-        command = ("docker", "history", "--no-trunc", "--human=false", "--format", "{{json .}}", name)
-        lines = [json.loads(line) for line in bench.run(*command).splitlines()]
+        printed = engine.output("history", "--no-trunc", "--human=false", "--format", "{{json .}}", name)
+        lines = [json.loads(line) for line in printed.splitlines()]
         return [(line["CreatedBy"], int(line["Size"])) for line in reversed(lines)]
 
     steps = history(image)
@@ -209,16 +181,11 @@ def leaked(image: str) -> list[str]:
     """Return the planted files that are in a layer of the image, even where a later layer hides them."""
     wanted = {content: name for name, content in PLANTED.items()}
     found = set()
-    with tempfile.TemporaryFile() as file:
-        subprocess.run(("docker", "save", image), check=True, stdout=file)
-        file.seek(0)
-        with tarfile.open(fileobj=file) as archive:
-            for name in json.load(archive.extractfile("manifest.json"))[0]["Layers"]:  # type: ignore[arg-type]
-                with tarfile.open(fileobj=archive.extractfile(name)) as layer:
-                    for member in layer:
-                        if member.isfile() and member.size in map(len, wanted):
-                            content = layer.extractfile(member)
-                            found.add(wanted.get(content.read() if content else b""))
+    for layer in engine.Image(image).layers():
+        for member in layer:
+            if member.isfile() and member.size in map(len, wanted):
+                content = layer.extractfile(member)
+                found.add(wanted.get(content.read() if content else b""))
     return sorted(filter(None, found))
 
 
@@ -229,34 +196,32 @@ def packages(image: str) -> int | None:
         return None
     with tempfile.TemporaryDirectory() as cache:
         command = (trivy, "image", "--format", "cyclonedx", *OFFLINE, "--cache-dir", cache, image)
-        components = json.loads(bench.run(*command))["components"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        components = json.loads(done.stdout)["components"]
     return len([component for component in components if component["type"] == "library"])
+
+
+def asked(image: str, program: str) -> str:
+    """Return what a Python program prints in a container of the image."""
+    command = ("run", "--rm", "--label", engine.LABEL, "--entrypoint", "python3", image, "-c", program)
+    return engine.output(*command)
 
 
 def installed(image: str) -> dict[str, str]:
     """Return the versions of Flask and gunicorn in the image, where they are in it."""
-    command = ("docker", "run", "--rm", "--label", bench.LABEL, "--entrypoint", "python3", image, "-c", INSTALLED)
-    found = json.loads(bench.run(*command))
+    found = json.loads(asked(image, INSTALLED))
     return {name: found[name] for name in ("flask", "gunicorn") if name in found}
 
 
 def can_change_its_code(rung: Rung) -> bool:
     """Tell whether the user of the image may write to the code of its service."""
-    program = f"import os; print(os.access({rung.code!r}, os.W_OK))"
-    command = ("docker", "run", "--rm", "--label", bench.LABEL, "--entrypoint", "python3", tag(rung), "-c", program)
-    return bench.run(*command) == "True"
+    return asked(tag(rung), f"import os; print(os.access({rung.code!r}, os.W_OK))") == "True"
 
 
-def has_debugger(port: int) -> bool:
+def has_debugger(container: engine.Container) -> bool:
     """Tell whether the style sheet of Werkzeug's debugger is served, and with it the debugger."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/?__debugger__=yes&cmd=resource&f=style.css")
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status == 200 and "css" in answer.headers["Content-Type"]
-    finally:
-        connection.close()
+    response = container.request("/?__debugger__=yes&cmd=resource&f=style.css")
+    return response.status == 200 and "css" in response.headers["Content-Type"]
 
 
 def refuses_forgery(rung: Rung, context: Path) -> bool:
@@ -268,120 +233,54 @@ def refuses_forgery(rung: Rung, context: Path) -> bool:
         return False  # no hash is named, so every file will do
     lock.write_text(forged)
     try:
-        options = ("--progress", "plain", "--label", bench.LABEL, "--tag", f"{tag(rung)}-forged")
-        done = subprocess.run(("docker", "build", *options, str(context)), capture_output=True, text=True, check=False)
+        engine.build(context, f"{tag(rung)}-forged")
+    except engine.DockerError as error:
+        return "DO NOT MATCH THE HASHES" in str(error)
     finally:
         lock.write_text(genuine)
-    return done.returncode != 0 and "DO NOT MATCH THE HASHES" in done.stdout + done.stderr
+    return False
 
 
 def life(rung: Rung) -> str | None:
     """Return under which of the LIVES the service answers; None if under none."""
-    for name, options in LIVES.items():
-        try:
-            with started(rung, options):
-                return name
-        except TimeoutError:
-            continue
+    for name in LIVES:
+        with suppress(engine.DockerError), started(rung, name):
+            return name
     return None
 
 
-@contextmanager
-def started(rung: Rung, options: Sequence[str]) -> Iterator[bench.Container]:
-    """Run a container of the rung until it answers, and remove it afterwards; raise TimeoutError if it does not."""
-    create = ("docker", "create", "--label", bench.LABEL, *options, "--publish", f"127.0.0.1::{PORT}", tag(rung))
-    identity = bench.run(*create)
-    try:
-        bench.run("docker", "start", identity)
-        port, answered = _wait_for_200(identity)
-        began = datetime.fromisoformat(bench.run("docker", "inspect", "--format", "{{.State.StartedAt}}", identity))
-        yield bench.Container(identity, port, (answered - began).total_seconds())
-    finally:
-        bench.run("docker", "rm", "--force", identity)
+def started(rung: Rung, hardened: str) -> AbstractContextManager[tuple[engine.Container, float]]:
+    """Run a container of the rung in one of the LIVES; also tell the seconds of its start."""
+    return engine.started(tag(rung), *LIVES[hardened], port=PORT, seconds=SECONDS_TO_ANSWER)
 
 
-def _wait_for_200(identity: str) -> tuple[int, datetime]:
-    """Ask every 2 ms; return the published port and the moment of the first 200."""
-    deadline = time.monotonic() + SECONDS_TO_ANSWER
-    published = subprocess.run(("docker", "port", identity, f"{PORT}/tcp"), capture_output=True, text=True, check=False)
-    if not published.stdout:
-        raise TimeoutError("the container has ended")
-    port = int(published.stdout.splitlines()[0].rsplit(":", 1)[1])
-    asked = 0
-    while time.monotonic() < deadline:
-        try:
-            bench.get(port)
-        except (OSError, http.client.HTTPException):
-            asked += 1
-            if asked % 100 == 0 and not running(identity):
-                break
-            time.sleep(0.002)
-        else:
-            return port, datetime.now(UTC)
-    raise TimeoutError("the service does not answer")
-
-
-def running(identity: str) -> bool:
-    """Tell whether a container has not ended."""
-    return bench.run("docker", "inspect", "--format", "{{.State.Running}}", identity) == "true"
-
-
-def probe_cpu(rung: Rung, container: bench.Container) -> float | None:
-    """Return the CPU seconds of one run of the image's health check; None if it has none."""
-    command = ("docker", "image", "inspect", "--format", "{{json .Config.Healthcheck}}", tag(rung))
-    check = json.loads(bench.run(*command))
-    if not check:
-        return None
-    probes = ("python3", "-c", bench.TIME_PROBES, str(bench.PROBES), *check["Test"][1:])
-    return float(bench.run("docker", "exec", container.identity, *probes)) / bench.PROBES
-
-
-def stop(rung: Rung, options: Sequence[str]) -> tuple[float, int]:
+def stop(rung: Rung, hardened: str) -> tuple[float, int]:
     """Return the seconds that `docker stop` takes, and the exit code."""
-    with started(rung, options) as container:
+    with started(rung, hardened) as (container, _):
         time.sleep(1)  # all workers have started: a stop in the middle of a start is another subject
-        began = time.monotonic()
-        bench.run("docker", "stop", container.identity)
-        seconds = time.monotonic() - began
-        return seconds, int(bench.run("docker", "inspect", "--format", "{{.State.ExitCode}}", container.identity))
+        return container.stop(), container.state["ExitCode"]
 
 
 # ---- the contract ----
 
 
-def contract_environment() -> Path:
-    """Return a virtual environment with what the contract needs; make it at the first call, and for each new lock."""
-    lock = TEMPLATE / "{{cookiecutter.project_slug}}/requirements-dev.txt"
-    environment = BUILD / f"contract-{digest({lock.name: lock.read_bytes()})}"
-    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not (environment / "complete").exists():
-        subprocess.run((sys.executable, "-m", "venv", "--clear", environment), check=True)
-        install = (python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock)
-        subprocess.run(install, check=True, capture_output=True)
-        (environment / "complete").touch()
-    return python
-
-
-def judge(rung: Rung, folder: Path, version: str, *tests: str) -> Result:
-    """Run the contract, or some of its modules, on the image of a rung; return the scorecard.
+def judge(rung: Rung, folder: Path, version: str, *only: str) -> Result:
+    """Run the contract, or only some of its modules and tests, on the image of a rung; return the scorecard.
 
     A rung that the template makes is judged as its owner would: in the project, which builds the image itself. Any
     other is a foreign image, and what only the project could tell is not applicable.
     """
-    python = contract_environment()
-    project = bench.bake(folder / f"contract-{rung.label}", version, rung.bake or {})
-    card = folder / f"{rung.label}.json"
-    foreign = ("--image", tag(rung), "--port", str(PORT)) if rung.bake is None else ()
-    options = ("--scorecard", f"--scorecard-file={card}", "-p", "no:cacheprovider", *foreign)
-    command = (str(python), "-m", "pytest", "-p", "once", *(tests or ("tests/container",)), *options)
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    if not foreign and not tests:
-        environment["PROXY_IMAGE"] = rollout.proxy_image()
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    if not card.exists():
-        raise SystemExit(f"the contract could not be run on {rung.label}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    scorecard: Result = json.loads(card.read_text(encoding="utf-8"))
-    return scorecard
+    answers = {"python_version": version, **(rung.bake or {})}
+    contract = Contract.of(bake(folder / f"contract-{rung.label}", answers))
+    tests = [test for test in contract.tests.values() if not only or {test.module, test.name} & {*only}]
+    variables = {"PYTHONPATH": str(HERE)}
+    if rung.bake is None:
+        image, port = tag(rung), PORT
+    else:
+        image, port = None, None
+        variables |= {} if only else {"PROXY_IMAGE": rollout.proxy_image()}
+    with patch.dict(os.environ, variables):
+        return contract.judge(image, tests, port, plugins=("once",)).card
 
 
 def rows(card: Result) -> dict[str, Result]:
@@ -432,18 +331,18 @@ class Measurement:
 
     def image(self) -> None:
         """Build it with the cache, where it is not the build that is measured."""
-        build(self.rung, self.context)
+        engine.build(self.context, tag(self.rung))
 
     def build(self) -> None:
         """Build it from nothing but the base image."""
-        self.result["cold_build_seconds"] = round(build(self.rung, self.context, "--no-cache"), 2)
+        self.result["cold_build_seconds"] = round(engine.build(self.context, tag(self.rung), "--no-cache"), 2)
 
     def look(self) -> None:
         """Take sizes, layers, packages and leaks."""
         image, bases = tag(self.rung), base_images(self.version).values()
         self.result |= {
-            "bytes": bench.size(image),
-            "compressed_bytes": bench.compressed_size(image),
+            "bytes": engine.size(image),
+            "compressed_bytes": engine.compressed_size(image),
             "layers": layers(image, list(bases)),
             "packages": packages(image),
             "leaked": leaked(image),
@@ -458,14 +357,14 @@ class Measurement:
         self.result["hardened"] = hardened
         if hardened is None:
             return
-        options, starts = LIVES[hardened], []
+        starts = []
         for _ in range(ROUNDS):
-            with started(self.rung, options) as container:
-                starts.append(container.first_answer)
-        with started(self.rung, options) as container:
-            probe = probe_cpu(self.rung, container)
-            self.result["debugger"] = has_debugger(container.port)
-        seconds, code = stop(self.rung, options)
+            with started(self.rung, hardened) as (_container, seconds):
+                starts.append(seconds)
+        with started(self.rung, hardened) as (container, _seconds):
+            probe = bench.probe_cpu(tag(self.rung), container)
+            self.result["debugger"] = has_debugger(container)
+        seconds, code = stop(self.rung, hardened)
         self.result |= {
             "start_ms": round(1000 * min(starts), 1),
             "probe_cpu_ms": None if probe is None else round(1000 * probe, 1),
@@ -475,7 +374,7 @@ class Measurement:
 
     def rebuild(self) -> None:
         """Measure what an edit of the code costs."""
-        seconds = [rebuild(self.rung, self.context) for _ in range(ROUNDS)]
+        seconds = [engine.rebuild(self.context, tag(self.rung), self.rung.code) for _ in range(ROUNDS)]
         self.result["code_rebuild_seconds"] = round(min(seconds), 2)
 
     def forge(self) -> None:
@@ -580,7 +479,7 @@ def measure(chosen: Sequence[int], version: str, *, again: bool = False, only: s
                 progress.advance(task)
             done[rung.number] = {**known_rest.get(rung.number, {}), **measurement.result}
             write({**facts, "rungs": [done[number] for number in sorted(done)]})
-            bench.run("docker", "image", "rm", "--force", tag(rung))
+            engine.run("image", "rm", "--force", tag(rung))
     # Titles and ideas are no part of what was measured, and may have been reworded.
     for number, entry in done.items():
         entry |= {name: getattr(ladder[number], name) for name in ("name", "title", "idea")}
@@ -604,14 +503,10 @@ def main() -> int:
     """Measure, and say where the results are."""
     numbers = [rung.number for rung in rungs()]
     chosen = arguments(numbers)
-    if not shutil.which("docker"):
-        raise SystemExit("there is no docker command; the ladder needs a Docker Engine")
     version = os.environ.get("PYTHONS", PYTHON).split()[0]
-    provide_base_images(version)
-    try:
+    with engine.session():
+        provide_base_images(version)
         results = measure(chosen.rung or numbers, version, again=chosen.again, only=chosen.only)
-    finally:
-        bench.remove_leftovers()
     write(results)
     header = ("Rung", *(title for title, _, _ in COLUMNS), "Contract")
     table = [line.strip("| \n").split(" | ") for line in markdown(results).splitlines() if line.startswith("| ")]

@@ -1,5 +1,6 @@
 """The engine, through its command line: images and containers as the contract asks about them."""
 
+import gzip
 import http.client
 import io
 import json
@@ -206,7 +207,9 @@ class Image:
             for name in manifest[0]["Layers"]:
                 layer = archive.extractfile(name)
                 assert layer is not None, f"the saved image has no layer {name}"
-                yield layer.read()
+                content = layer.read()
+                # An engine with containerd's image store saves its layers compressed.
+                yield gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
 
     def layers(self) -> Iterator[tarfile.TarFile]:
         """Yield every layer, opened; files that later layers hide are still in it."""

@@ -7,9 +7,10 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +18,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree
 
-from cookiecutter.main import cookiecutter
+from tools.baking import bake
 
-TEMPLATE = Path(__file__).parents[1]
 STATIC = frozenset(range(1, 12))
 # What these modules ask, and tests with this mark, only the project of an image can answer; see workshop/check.py for
 # rows 7 and 11.
 OWN = "pytest.mark.usefixtures('own')"
+# Of a project that is copied to be judged: large, and never shipped.
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv", "node_modules", "*_cache", "__pycache__")
 OF_THE_PROJECT = {"test_build", "test_compose", "test_proxy"}
 
 
@@ -94,6 +96,7 @@ class Contract:
         tests: Collection[Clause],
         port: int | None = None,
         progress: Callable[[int], object] = int,
+        plugins: Sequence[str] = (),
     ) -> Verdict:
         """Run tests on an image, or on what the folder builds; `progress` is told the percentage that is done."""
         if not tests:
@@ -102,6 +105,7 @@ class Contract:
         options = ["-p", "no:cacheprovider", "--verbose", "--tb=short"]
         # The older of the two formats, because the contract records properties of single tests.
         options += [f"--scorecard-file={card}", f"--junitxml={report}", "-o", "junit_family=xunit1"]
+        options += [f"-p{plugin}" for plugin in plugins]
         options += [*([f"--image={image}"] if image else []), *([f"--port={port}"] if port else [])]
         nodes = [f"tests/container/{test.module}.py::{test.name}" for test in tests]
         for file in (card, report):
@@ -135,9 +139,7 @@ class Contract:
 def baked() -> Iterator[Contract]:
     """Bake the default answers; remove them afterwards."""
     with TemporaryDirectory(prefix="contract-") as folder:
-        # Without the hooks, which check answers and say what to do next.
-        options = {"no_input": True, "default_config": True, "accept_hooks": False}
-        yield Contract.of(Path(cookiecutter(str(TEMPLATE), output_dir=folder, **options)))
+        yield Contract.of(bake(Path(folder)))
 
 
 def _tests(folder: Path) -> Iterator[tuple[str, Clause]]:
