@@ -1,6 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
+.PHONY: help setup demo test lint bench bench-bake rollout dialogue audit gunicorn workshop handout kit refresh freshness doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
@@ -44,7 +45,6 @@ lint: setup
 
 bench: setup
 	.venv/bin/python -m benchmarks.bench
-
 
 bench-bake: setup
 	.venv/bin/python benchmarks/bake.py

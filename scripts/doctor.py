@@ -225,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 0
             made_from = origin(service, Path(folder, "origin")) or fresh
             findings = compare(service, files(fresh), files(made_from))
-            if why := engine.problem():
+            if why := engine.missing():
                 console.print(f"No contract, only a comparison: {why}", style="yellow")
             else:
                 verdict = judge(service, fresh, Path(folder, "copy"), fast=options.fast)

@@ -1,6 +1,7 @@
 """The Docker Engine, for all tools: the contract's own docker.py, and what only a tool needs beyond it."""
 
 import gzip
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -33,11 +34,19 @@ def output(*arguments: str) -> str:
     return run(*arguments).stdout.strip()
 
 
+def missing() -> str | None:
+    """Return None if an engine answers, else what is wrong and what to do."""
+    if not shutil.which("docker"):
+        return "there is no docker command: install Docker, then try again"
+    said = problem()
+    return said and f"the Docker Engine does not answer: {said} (is it running, and may you use it?)"
+
+
 @contextmanager
 def session() -> Iterator[None]:
     """Use the engine: end the program in words where there is none or where it fails, and remove what was made."""
-    if why := problem():
-        raise SystemExit(f"this needs a Docker Engine: {why}")
+    if why := missing():
+        raise SystemExit(why)
     try:
         yield
     except DockerError as error:

@@ -257,8 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (folder / "Dockerfile").is_file():
             raise CheckError(f"there is no Dockerfile in {folder}: name the folder that has yours")
         exercise = Exercise.of(folder)
-        if why := engine.problem():
-            raise CheckError(f"{why}: is Docker installed and running, and may you use it?")
+        if why := engine.missing():
+            raise CheckError(why)
         try:
             with baked() as contract:
                 rows = exercise.rows if exercise else frozenset(test.row for test in contract.tests.values())
