@@ -56,7 +56,8 @@ class Service:
         """Read what a service records of its origin; raise DoctorError if that is not one of ours, or is none."""
         file = folder / ANSWERS
         if not file.is_file():
-            raise DoctorError(f"no {ANSWERS} in {folder}: name the folder of a service made from this template")
+            hint = "name the folder of a service made from this template"
+            raise DoctorError(f"there is no {ANSWERS} in {folder}: {hint}")
         try:
             recorded = json.loads(file.read_text(encoding="utf-8"))
             version = str(Version(recorded[VERSION]))
