@@ -204,7 +204,8 @@ def test_metrics_are_there_while_all_threads_are_busy(image: docker.Image) -> No
 
 def test_metrics_change_neither_life_nor_stop(image: docker.Image) -> None:
     """Read-only, as any user, in little memory (README.md names 80 MiB), with a clean log, and ended at once."""
-    limits = ("--user", "1234567:0", "--memory", "80m", "--memory-swap", "80m")
+    # Whatever would wait does so for longer than Docker, which kills it after 10 s.
+    limits = ("--user", "1234567:0", "--memory", "80m", "--memory-swap", "80m", "--env", "GRACEFUL_TIMEOUT=60")
     with docker.started(image, *ON, *limits) as container:
         container.wait_until_serving()
         assert container.wait_for_workers(2) == 2
@@ -212,11 +213,10 @@ def test_metrics_change_neither_life_nor_stop(image: docker.Image) -> None:
         wait_until(lambda: Scraped(container).answered >= 2000, "not all requests are counted")
         container.request("/healthz")
         assert Scraped(container).total("http_requests_total", route="/healthz") == 0
-        seconds = container.stop()
+        container.stop()
         state, lines = container.state, container.logs
 
     assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
-    assert seconds < 3, f"the stop took {seconds:.1f} s"
     assert not [line for line in lines if '"level": "INFO"' not in line]
     assert not [line for line in lines if "/metrics" in line], "scrapes are logged"
 
