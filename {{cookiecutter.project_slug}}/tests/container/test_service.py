@@ -317,12 +317,11 @@ def test_a_stop_lets_requests_in_flight_finish(slow_service: docker.Container) -
         deadline = time.monotonic() + 10
         while "contract: asleep" not in slow_service.logs and time.monotonic() < deadline:
             time.sleep(0.05)
-        seconds = slow_service.stop()
+        slow_service.stop()
 
     assert answer.exception() is None, f"the request in flight was lost: {answer.exception()!r}"
     assert answer.result().status == 200, f"the request in flight got a {answer.result().status}"
     assert slow_service.state["ExitCode"] == 0, f"exit code {slow_service.state['ExitCode']}"
-    assert 2 < seconds < 9, f"the stop took {seconds:.1f} s"
 
 
 @pytest.mark.row(16)
@@ -354,7 +353,8 @@ def test_idle_connections_do_not_delay_a_stop(image: docker.Image) -> None:
 
     Fix: a server that closes idle connections on SIGTERM.
     """
-    with docker.started(image) as container:
+    # A server that waits for the connections does so for longer than Docker, which kills it after 10 s.
+    with docker.started(image, "--env", "GRACEFUL_TIMEOUT=60") as container:
         container.wait_until_serving()
         time.sleep(1)  # all workers have started: a stop in the middle of a start is another subject
         connections = [container.connect() for _ in range(5)]
@@ -362,12 +362,11 @@ def test_idle_connections_do_not_delay_a_stop(image: docker.Image) -> None:
             connection.request("GET", "/")
             connection.getresponse().read()
 
-        seconds = container.stop()
+        container.stop()
         for connection in connections:
             connection.close()
 
-        assert container.state["ExitCode"] == 0
-        assert seconds < 6, f"the stop took {seconds:.1f} s"
+        assert container.state["ExitCode"] == 0, f"exit code {container.state['ExitCode']}"
 
 
 @pytest.mark.row(16)
@@ -377,18 +376,20 @@ def test_readiness_ends_before_the_service_does(image: docker.Image) -> None:
 
     Fix: on SIGTERM answer /readyz with 503, and stop only after DRAIN_DELAY seconds.
     """
-    with docker.started(image, "--env", "DRAIN_DELAY=2") as container:
+    delay = 5
+    with docker.started(image, "--env", f"DRAIN_DELAY={delay}") as container:
         container.wait_until_serving()
         began = time.monotonic()
         docker.run("kill", "--signal", "SIGTERM", container.identity)
-        time.sleep(0.5)
-        assert container.request("/readyz").status == 503, "/readyz does not say that the service is going away"
+        while (ready := container.request("/readyz").status) == 200 and time.monotonic() < began + delay / 2:
+            time.sleep(0.05)
+        assert ready == 503, "/readyz does not say that the service is going away"
         assert container.request("/").status == 200, "requests are refused although the balancer may still send them"
         assert container.request("/healthz").status == 200, "the process lives, and should not be restarted"
 
-        docker.run("wait", container.identity, timeout=20)
+        docker.run("wait", container.identity, timeout=30)
         assert container.state["ExitCode"] == 0
-        assert 1.5 < time.monotonic() - began < 6
+        assert time.monotonic() - began > delay
 
 
 @pytest.mark.row(17)
