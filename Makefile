@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-bake rollout dialogue audit gunicorn workshop handout kit refresh freshness doctor release
+.PHONY: help setup demo test lint bench bench-bake rollout dialogue audit gunicorn workshop handout kit lock doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
@@ -17,9 +17,8 @@ help:
 	@echo "make bench-bake   measure a bake against that of an empty template"
 	@echo "make rollout      replace replicas behind a proxy under load, and count what is lost"
 	@echo
-	@echo "make refresh      bring everything that is pinned up to date (needs the network)"
-	@echo "make freshness    list how old every pin is (needs the network)"
-	@echo "make audit        ask for known vulnerabilities in everything that is locked (needs the network)"
+	@echo "make lock         bring all locks of Python packages up to date (needs the network)"
+	@echo "make audit        ask for known vulnerabilities, and for actions whose tag moved (needs the network)"
 	@echo "make gunicorn     start and stop the service with every gunicorn it allows (needs the network)"
 	@echo "make dialogue     record the dialogue in the README anew"
 	@echo "make release VERSION=0.2.0  commit and tag a release of the template"
@@ -65,11 +64,13 @@ dialogue: setup
 kit: setup
 	.venv/bin/python -m workshop.kit pack
 
-refresh: setup
-	.venv/bin/python -m scripts.refresh
-
-freshness: setup
-	.venv/bin/python -m scripts.freshness
+# By the command at the top of each. The development lock of the service keeps to the versions of the other.
+lock: setup
+	for lock in "{{cookiecutter.project_slug}}/requirements.txt" "{{cookiecutter.project_slug}}/requirements-dev.txt" \
+	    requirements.txt tests/checkov/requirements.txt; do \
+	    command=$$(sed -n 's/^# *\(uv pip compile\)/\1 --upgrade --quiet/p' "$$lock") && \
+	    (cd "$$(dirname "$$lock")" && PATH="$(CURDIR)/.venv/bin:$$PATH" sh -c "$$command >/dev/null") || exit; \
+	done
 
 gunicorn: setup
 	.venv/bin/python -m tools.gunicorn_releases
@@ -80,8 +81,12 @@ doctor: setup
 release: setup
 	.venv/bin/python -m scripts.release $(if $(VERSION),"$(VERSION)",$(error name the version: make release VERSION=0.2.0))
 
-# --strict, because without it a package that could not be looked up counts as clean.
+# --strict, because without it a package that could not be looked up counts as clean. zizmor asks GitHub whether the
+# commit of an action is still what its tag names, if there is a token in GH_TOKEN.
 audit: setup
 	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt
 	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement "{{cookiecutter.project_slug}}/requirements.txt"
 	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement "{{cookiecutter.project_slug}}/requirements-dev.txt"
+	output=$$(mktemp -d) && trap 'rm -rf "$$output"' EXIT && \
+	    .venv/bin/cookiecutter . --no-input --default-config --output-dir "$$output" >/dev/null && \
+	    .venv/bin/zizmor --pedantic .github "$$output"

@@ -22,7 +22,6 @@ from packaging.version import Version
 from rich.console import Console
 
 from hooks.pre_gen_project import RULES
-from scripts import pins
 from tools import engine
 from tools.baking import SERVICE, TEMPLATE, bake
 from tools.contract import NOT_COPIED, STATIC, Contract, ContractError, Verdict
@@ -122,9 +121,18 @@ def compare(service: Service, fresh: Mapping[str, bytes], made_from: Mapping[str
 
 def older(lock: str, own: str, fresh: str) -> Iterator[str]:
     """Yield a line for each package that a lock pins to an older version than today's does."""
-    pinned, todays = pins.locked(own), pins.locked(fresh)
-    for name in pins.older(todays, pinned):
-        yield f"{name} {pinned[name]} in {lock}; today's is {todays[name]}"
+    pinned, todays = locked(own), locked(fresh)
+    for name, version in pinned.items():
+        if version < todays.get(name, version):
+            yield f"{name} {version} in {lock}; today's is {todays[name]}"
+
+
+def locked(text: str) -> dict[str, Version]:
+    """Return the versions in a lock by the name of their package; the newest where platforms need different ones."""
+    newest: dict[str, Version] = {}
+    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE):
+        newest[name] = max(Version(version), newest.get(name, Version("0")))
+    return newest
 
 
 def judge(service: Service, fresh: Path, output: Path, *, fast: bool) -> Verdict:

@@ -30,6 +30,7 @@ FILES_OF_ALL = {
     "haproxy.cfg",
     "healthcheck.py",
     "pyproject.toml",
+    "renovate.json5",
     "requirements-dev.in",
     "requirements-dev.txt",
     "requirements.in",
@@ -47,7 +48,7 @@ FILES_OF_ALL = {
     *(f"tests/container/injected/{name}.py" for name in ("bytecode", "extensions", "sitecustomize")),
 }
 FILES_BY_ANSWER = {
-    ("ci", "github"): {".github/dependabot.yml", ".github/workflows/ci.yaml"},
+    ("ci", "github"): {".github/workflows/ci.yaml"},
     ("ci", "gitlab"): {".gitlab-ci.yml"},
     ("deploy", "kubernetes"): {
         *(f"kubernetes/base/{name}.yaml" for name in ("deployment", "horizontalpodautoscaler", "kustomization")),

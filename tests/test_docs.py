@@ -55,8 +55,7 @@ RUN_BY = {
         "make lint": ".ci/run",
         "make test": ".ci/run",
         "make release VERSION=": "tests/test_release.py",
-        "make refresh": "tests/test_refresh.py",
-        "make freshness": "tests/test_refresh.py",
+        "make lock": "tests/test_renovate.py",
     },
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",

@@ -172,8 +172,8 @@ def test_a_lock_that_its_owner_writes_is_made_anew_and_not_replaced(forge: Forge
 
     assert re.search(r" --take .* SECURITY.md$", output, re.MULTILINE), "not requirements.txt"
     assert (
-        "  uv pip compile --universal --python-version 3.11 --generate-hashes requirements.in -o requirements.txt"
-        " --upgrade\n"
+        "  uv pip compile --universal --python-version=3.11 --generate-hashes requirements.in"
+        " --output-file=requirements.txt --upgrade\n"
     ) in output
 
 

@@ -1,21 +1,26 @@
 """The workflows of a service and of the template: linted, pinned, and every command in them run that needs no forge."""
 
+import http.server
 import json
+import os
 import re
 import shlex
 import shutil
+import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from hooks.pre_gen_project import RULES
 from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, skip_or_fail, snapshot
 
-WORKFLOW, DEPENDABOT, PIPELINE = ".github/workflows/ci.yaml", ".github/dependabot.yml", ".gitlab-ci.yml"
+WORKFLOW, PIPELINE = ".github/workflows/ci.yaml", ".gitlab-ci.yml"
 FILES = {"github": WORKFLOW, "gitlab": PIPELINE}
 SOURCES = {
     "github": ".github/workflows/{% if cookiecutter.ci == 'github' %}ci.yaml{% endif %}",
@@ -130,13 +135,12 @@ def test_zizmor_has_no_findings(bake: Bake) -> None:
     report = bake(deploy="kubernetes").run(str(TOOLS / "zizmor"), "--offline", "--pedantic", ".").stdout
 
     assert "No findings to report" in report
-    for name in (WORKFLOW, DEPENDABOT):
-        assert f"completed ./{name}" in report
+    assert f"completed ./{WORKFLOW}" in report
 
 
 @pytest.mark.parametrize(
     ("schema", "name"),
-    [("github-workflows", WORKFLOW), ("dependabot", DEPENDABOT), ("gitlab-ci", PIPELINE)],
+    [("github-workflows", WORKFLOW), ("gitlab-ci", PIPELINE)],
     ids=lambda value: value,
 )
 def test_the_schema_accepts_it(bake: Bake, schema: str, name: str) -> None:
@@ -364,6 +368,61 @@ def test_zizmor_has_no_findings_in_our_own(own: Path) -> None:
     assert f"completed {own}" in report
 
 
+class _GitHub(http.server.BaseHTTPRequestHandler):
+    """Says, of every action alike, which commits its tags name, and that it knows of no vulnerability."""
+
+    server: "_Server"
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        branches = {"branches": [], "tags": ["v1"]} if "/branch_commits/" in self.path else []
+        listed = "".join(f"{len(line) + 5:04x}{line}\n" for line in self.server.tags) + "0000"
+        body = (listed if self.path.endswith("/git-upload-pack") else json.dumps(branches)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    tags: list[str]
+
+
+@pytest.mark.parametrize(("moved", "code"), [(False, 0), (True, 13)], ids=["stayed", "moved"])
+def test_the_audit_finds_a_tag_that_moved(tmp_path: Path, moved: bool, code: int) -> None:
+    """Renovate is told not to follow one; this is who tells of it. GitHub is played by a server of the test."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    pins = re.findall(r"@([0-9a-f]{40})  # (v\S+)", (TEMPLATE / ".github/workflows/ci.yaml").read_text("utf-8"))
+    with _Server(("127.0.0.1", 0), _GitHub) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.tags = [f"{'0' * 40 if moved else commit} refs/tags/{tag}" for commit, tag in dict.fromkeys(pins)]
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        github = {"GH_HOST": f"localhost:{server.server_port}", "GH_TOKEN": "token", "NO_PROXY": "localhost"}
+        done = subprocess.run(
+            [TOOLS / "zizmor", "--pedantic", "--cache-dir", tmp_path / "cache", ".github"],
+            cwd=TEMPLATE,
+            env={**os.environ, **github, "SSL_CERT_FILE": str(tmp_path / "ca.pem")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        server.shutdown()
+
+    assert done.returncode == code, done.stdout
+    assert ("tag points to commit 000000000000" in done.stdout) is moved
+    assert ".venv/bin/zizmor --pedantic .github" in (TEMPLATE / "Makefile").read_text(encoding="utf-8")
+
+
 def test_the_schema_accepts_our_own(own: Path) -> None:
     _checked(TOOLS / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", own)
 
@@ -398,6 +457,7 @@ OWN_COMMANDS = {
     "python -m venv .venv": "is run below",
     '"$BIN/python" -m pip install --require-hashes -r requirements.txt': "is run below",
     '"$BIN/pytest" tests/test_generated_suite.py -m "not container"': "is run below",
+    "make audit": "asks GitHub and the index; what they say must not fail a change",
 }
 
 
