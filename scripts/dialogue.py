@@ -1,8 +1,9 @@
-"""Put the questions into README.md, as a table and as the recording of a bake in a real terminal: `make dialogue`."""
+"""Put the questions into README.md: a table, a bake recorded in a real terminal, and a refusal: `make dialogue`."""
 
 import io
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -13,8 +14,9 @@ import pexpect
 from tools.questions import QUESTIONS, TEMPLATE, table
 
 README = TEMPLATE / "README.md"
-# The block in the README that starts with the command is the recording.
+# The blocks in the README that start with these commands are recordings.
 RECORDING = re.compile(r"(?<=^```console\n)\$ cookiecutter gh:org/template\n.*?(?=^```$)", re.MULTILINE | re.DOTALL)
+REFUSAL = re.compile(r"(?<=^```console\n)\$ cookiecutter \. .*?(?=^```$)", re.MULTILINE | re.DOTALL)
 TABLE = re.compile(r"^[|] Question [|].*?\n(?=\n)", re.MULTILINE | re.DOTALL)
 ANSWERS = {"project_name": "Stock Orders", "description": "Keeps what is ordered in stock.", "port": "8080"}
 SECONDS = 30
@@ -49,10 +51,25 @@ def record(answers: Mapping[str, str]) -> str:
     return "\n".join(["$ cookiecutter gh:org/template", *(line.rstrip() for line in shown.rstrip().splitlines()), ""])
 
 
+def refusal(recorded: str, template: Path) -> str:
+    """Run the command of a recording in a copy of the template; return it with as many lines as were recorded."""
+    command, *lines = recorded.splitlines()
+    done = subprocess.run(
+        [sys.executable, "-m", *command.removeprefix("$ ").split()],
+        cwd=template,
+        env={**os.environ, "PWD": str(template)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "\n".join([command, *done.stderr.splitlines()[: len(lines)], ""])
+
+
 def main() -> None:
-    """Replace table and recording in the README."""
+    """Replace table and recordings in the README."""
     text = README.read_text(encoding="utf-8")
-    for place, content in ((TABLE, table()), (RECORDING, record(ANSWERS))):
+    refused = refusal("".join(REFUSAL.findall(text)), TEMPLATE)
+    for place, content in ((TABLE, table()), (RECORDING, record(ANSWERS)), (REFUSAL, refused)):
         found = place.findall(text)
         if len(found) != 1:
             raise SystemExit(f"README.md has {len(found)} places for {content.splitlines()[0]}")

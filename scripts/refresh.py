@@ -115,8 +115,10 @@ def pythons(asking: Asking) -> list[Change]:
         return []
     oldest, youngest = oldest_python(tree), [max(choices, key=Version) for choices in (old, new)]
     quoted = [", ".join(f'"{version}"' for version in choices) for choices in (old, new)]
+    menu = ["\n".join(f"    {number} - {version}" for number, version in enumerate(listed, 1)) for listed in (old, new)]
     replacements = {
         quoted[0]: quoted[1],
+        menu[0]: menu[1],
         ", ".join(old): ", ".join(new),
         " ".join(old): " ".join(new),
         f"{oldest} to {youngest[0]}": f"{oldest} to {youngest[1]}",

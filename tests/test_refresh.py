@@ -505,7 +505,7 @@ def test_a_new_default_python_and_debian_arrive_everywhere(clone: Clone) -> None
     assert "-slim-sarge AS base" in clone.text(DOCKERFILE)
     assert f'python-version: "{new}"' in clone.text(WORKFLOW)
     assert MEASURED.findall(clone.text("README.md")) == MEASURED.findall((TEMPLATE / "README.md").read_text("utf-8"))
-    checks = "questions_of_the_readme or workflow_names or (python and not answer)"
+    checks = "questions_in_the_readme or workflow_names or (python and not answer)"
     done = subprocess.run(
         [TOOLS / "pytest", "-q", "tests/test_docs.py", "tests/test_versions.py", "-m", "not container", "-k", checks],
         cwd=clone.path,
