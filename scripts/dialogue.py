@@ -1,9 +1,9 @@
-"""Record the dialogue of a bake in a real terminal and put it into README.md: `make dialogue`."""
+"""Put the questions into README.md: a table, a bake recorded in a real terminal, and a refusal: `make dialogue`."""
 
 import io
-import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pexpect
 
-TEMPLATE = Path(__file__).parents[1]
+from tools.questions import QUESTIONS, TEMPLATE, table
+
 README = TEMPLATE / "README.md"
-# The block in the README that starts with the command is the recording.
+# The blocks in the README that start with these commands are recordings.
 RECORDING = re.compile(r"(?<=^```console\n)\$ cookiecutter gh:org/template\n.*?(?=^```$)", re.MULTILINE | re.DOTALL)
+REFUSAL = re.compile(r"(?<=^```console\n)\$ cookiecutter \. .*?(?=^```$)", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"^[|] Question [|].*?\n(?=\n)", re.MULTILINE | re.DOTALL)
 ANSWERS = {"project_name": "Stock Orders", "description": "Keeps what is ordered in stock.", "port": "8080"}
 SECONDS = 30
 
@@ -24,7 +27,6 @@ def record(answers: Mapping[str, str]) -> str:
 
     Raises pexpect's TIMEOUT or EOF if a prompt does not come.
     """
-    asked = [name for name in json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8")) if name[0] != "_"]
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as folder:
         config = Path(home, "config.yaml")
         config.write_text(f'cookiecutters_dir: "{home}"\nreplay_dir: "{home}"\n')
@@ -39,8 +41,9 @@ def record(answers: Mapping[str, str]) -> str:
             timeout=SECONDS,
         )
         terminal.logfile_read = log
-        for number, name in enumerate(asked, start=1):
-            terminal.expect(rf"\[{number}/{len(asked)}\].*: ")
+        for number, name in enumerate(QUESTIONS, start=1):
+            # Each ends with its default in brackets, which may be coloured.
+            terminal.expect(rf"\[{number}/{len(QUESTIONS)}\].*\)\S*: $")
             terminal.sendline(answers.get(name, ""))
         terminal.expect(pexpect.EOF)
         terminal.close()
@@ -48,12 +51,29 @@ def record(answers: Mapping[str, str]) -> str:
     return "\n".join(["$ cookiecutter gh:org/template", *(line.rstrip() for line in shown.rstrip().splitlines()), ""])
 
 
+def refusal(recorded: str, template: Path) -> str:
+    """Run the command of a recording in a copy of the template; return it with as many lines as were recorded."""
+    command, *lines = recorded.splitlines()
+    done = subprocess.run(
+        [sys.executable, "-m", *command.removeprefix("$ ").split()],
+        cwd=template,
+        env={**os.environ, "PWD": str(template)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "\n".join([command, *done.stderr.splitlines()[: len(lines)], ""])
+
+
 def main() -> None:
-    """Replace the recording in the README."""
-    recording = record(ANSWERS)
-    text, count = RECORDING.subn(lambda _: recording, README.read_text(encoding="utf-8"))
-    if count != 1:
-        raise SystemExit("README.md has no block that starts with $ cookiecutter gh:org/template")
+    """Replace table and recordings in the README."""
+    text = README.read_text(encoding="utf-8")
+    refused = refusal("".join(REFUSAL.findall(text)), TEMPLATE)
+    for place, content in ((TABLE, table()), (RECORDING, record(ANSWERS)), (REFUSAL, refused)):
+        found = place.findall(text)
+        if len(found) != 1:
+            raise SystemExit(f"README.md has {len(found)} places for {content.splitlines()[0]}")
+        text = text.replace(found[0], content)
     README.write_text(text, encoding="utf-8")
 
 

@@ -21,10 +21,10 @@ from tempfile import TemporaryDirectory
 from packaging.version import Version
 from rich.console import Console
 
-from hooks.pre_gen_project import RULES
 from tools import engine
 from tools.baking import SERVICE, TEMPLATE, bake
 from tools.contract import NOT_COPIED, STATIC, Contract, ContractError, Verdict
+from tools.questions import RULES
 
 ANSWERS = ".cookiecutter.json"
 VERSION = "_template_version"
@@ -66,11 +66,11 @@ class Service:
             raise DoctorError(f"it was made from {version}, and this is the template of {today()}: git pull here first")
         answers = {name: str(recorded[name]) for name in RULES if name in recorded}
         for name, value in answers.items():
-            if not RULES[name].holds(value):
-                rule = RULES[name]
+            words, nearest = RULES[name]
+            if nearest(value) != value:
                 raise DoctorError(
-                    f"its {name} {value!r} is not valid any more: write {rule.suggest(value)!r} into {ANSWERS},"
-                    f" or what else is {rule.words}"
+                    f"its {name} {value!r} is not valid any more: write {nearest(value)!r} into {ANSWERS},"
+                    f" or what else is {words}"
                 )
         return cls(folder, answers, version)
 
