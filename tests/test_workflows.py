@@ -14,6 +14,7 @@ import yaml
 
 from hooks.pre_gen_project import RULES
 from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, skip_or_fail, snapshot
+from tools.template import base_image
 
 WORKFLOW, DEPENDABOT, PIPELINE = ".github/workflows/ci.yaml", ".github/dependabot.yml", ".gitlab-ci.yml"
 FILES = {"github": WORKFLOW, "gitlab": PIPELINE}
@@ -170,7 +171,7 @@ def test_answers_arrive(bake: Bake) -> None:
     environment = _parsed(bake("github", **answers), WORKFLOW)["env"]
     assert (environment["IMAGE"], environment["PYTHON_VERSION"]) == ("ghcr.io/acme/web/shop", "3.13")
     variables = _parsed(bake("gitlab", ci="gitlab", **answers), PIPELINE)["variables"]
-    assert variables["PYTHON_IMAGE"] == "python:3.13-slim-trixie"
+    assert variables["PYTHON_IMAGE"] == base_image("3.13")
 
 
 def test_actions_are_pinned_alike_by_commit_with_their_version(bake: Bake) -> None:

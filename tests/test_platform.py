@@ -1,0 +1,222 @@
+"""A fork of the template: docs/platform.md is done as it is printed, and what is forgotten is named in words."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TEMPLATE, TOOLS, BakedProject, Forge
+from tests.readme import blocks, section
+from tools.template import ASKED, QUESTIONS, REPOSITORY
+
+PAGE = (TEMPLATE / "docs/platform.md").read_text(encoding="utf-8")
+SERVICE = TEMPLATE / "{{cookiecutter.project_slug}}"
+OURS = "https://git.example.org/platform/flask-service"
+PYTEST = "pytest -q -p no:cacheprovider"
+# What tells that a fork has forgotten something.
+GUARDS = (
+    "tests/test_docs.py::test_the_questions_of_the_readme_are_those_that_are_asked",
+    "tests/test_docs.py::test_every_command_of_the_other_documents_is_run_by_something",
+    "tests/test_platform.py::test_an_answer_is_used",
+    "tests/test_platform.py::test_base_image_and_repository_stand_in_one_place",
+    "tests/test_release.py::test_the_changelog_is_in_the_form_it_names",
+    "tests/test_versions.py::test_the_version_of_the_template_is_that_of_its_last_release",
+)
+ours = pytest.mark.skipif(REPOSITORY != "https://github.com/org/template", reason="this fork has taken the steps")
+
+
+def edit(folder: Path, block: str) -> str:
+    """Make the edit that a diff shows, whose parts are told apart by three dots; return the file it is in."""
+    name, _, rest = block.removeprefix("--- ").partition("\n")
+    text = (folder / name).read_text(encoding="utf-8")
+    for part in rest.split("...\n"):
+        lines = part.splitlines()
+        old = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
+        new = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("-"))
+        assert text.count(old) == 1, f"{name} has this {text.count(old)} times, not once:\n{old}"
+        text = text.replace(old, new)
+    (folder / name).write_text(text, encoding="utf-8")
+    return name
+
+
+def edits(title: str, folder: Path) -> list[str]:
+    """Make all edits of a section; return the files they are in."""
+    return [edit(folder, block) for block in blocks(section(PAGE, title), "diff")]
+
+
+@dataclass(frozen=True)
+class House:
+    """The fork of a house, and the folder in which its services are made."""
+
+    fork: Path
+    folder: Path
+
+    def shell(self, script: str, folder: Path | None = None, *, succeeds: bool = True) -> str:
+        """Run what a page has its reader type, with the tooling that is installed already; return what it printed."""
+        script = re.sub(r"^make ", "make --old-file=.venv/installed ", script, flags=re.MULTILINE)
+        done = subprocess.run(
+            ["bash", "-ec", script],
+            cwd=folder or self.fork,
+            env={**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == succeeds, f"{script}\n{done.stdout}"
+        return done.stdout
+
+    def bake(self, name: str) -> BakedProject:
+        """Bake a service from the work tree of the fork, with default answers but for the name."""
+        self.shell(f"cookiecutter '{self.fork}' --no-input project_name={name}", self.folder)
+        return BakedProject(self.folder / name, TOOLS.parent)
+
+
+@pytest.fixture
+def house(forge: Forge, tmp_path: Path) -> House:
+    """Return a house that has cloned the template and pushed it to its own forge, as the page says."""
+    own = tmp_path / "own-forge"
+    subprocess.run(["git", "init", "--quiet", "--bare", own], check=True)
+    with Path(os.environ["GIT_CONFIG_GLOBAL"]).open("a", encoding="utf-8") as config:
+        config.write(f'[url "{own.as_posix()}"]\ninsteadOf = {OURS}\n')
+    house = House(tmp_path / "flask-service", tmp_path)
+    [fork] = blocks(section(PAGE, "1. Fork"), "sh")
+    house.shell(fork, tmp_path)
+    (house.fork / ".venv").symlink_to(TOOLS.parent)
+    (house.fork / ".git/info/exclude").write_text(".venv\n")
+    return house
+
+
+def another_default(fork: Path, question: str, value: str) -> None:
+    """Make a choice the default of its question: the first of a menu, or the value that stands there."""
+    path = fork / "cookiecutter.json"
+    questions = json.loads(path.read_text(encoding="utf-8"))
+    choices = questions[question]
+    if isinstance(choices, list):
+        choices.remove(value)
+        choices.insert(0, value)
+    else:
+        questions[question] = value
+    path.write_text(json.dumps(questions, indent=2) + "\n", encoding="utf-8")
+
+
+@ours
+def test_the_steps_of_the_page_make_a_template_of_a_house(house: House) -> None:
+    steps = re.findall(r"^## (\d\. .*)$", PAGE, re.MULTILINE)
+    service = house.bake("orders")
+    for command in ("git init --quiet", "git add .", "git commit --quiet -m Orders"):
+        house.shell(command, service.path)
+    with (service.path / "app/views.py").open("a", encoding="utf-8") as views:
+        views.write("\n\nOWN = True\n")
+    house.shell("git commit --quiet --all -m Own", service.path)
+
+    edited = {title: edits(title, house.fork) for title in steps}
+    another_default(house.fork, "ci", "gitlab")
+    [bump] = blocks(section(PAGE, "6. Bump"), "sh")
+    lock = house.fork / SERVICE.name / "requirements.txt"
+    before = lock.read_text(encoding="utf-8")
+    assert f"{before.splitlines()[1].removeprefix('#').strip()} --upgrade-package flask\n" in bump
+    house.shell(bump)
+    [release] = blocks(section(PAGE, "7. Release"), "sh")
+    house.shell(release)
+    link, update = blocks(section(PAGE, "8. Update the services that exist"), "sh")
+    house.shell(link + update, service.path)
+
+    assert [len(edited[title]) for title in steps] == [1, 1, 1, 2, 1, 0, 1, 0], "a step is an edit of one file"
+    files = {name: content.decode() for name, content in service.files().items() if not name.startswith(".git/")}
+    base = "registry.example.org/python:3.14-slim-trixie"
+    assert f"FROM {base} AS base\n" in files["Dockerfile"]
+    assert f'image.base.name="{base}"' in files["Dockerfile"]
+    assert 'org.example.team="orders"' in files["Dockerfile"]
+    assert f"cruft link {OURS} --checkout v0.2.0 " in files["README.md"]
+    assert files["app/views.py"].endswith("OWN = True\n")
+    assert {line.split("==")[0] for line in re.findall(r"^\w\S+==", lock.read_text(), re.MULTILINE)} == {
+        line.split("==")[0] for line in re.findall(r"^\w\S+==", before, re.MULTILINE)
+    }
+    assert ".github/workflows/ci.yaml" in files, "a service keeps its answers"
+    fresh = house.bake("stock")
+    assert (fresh.path / ".gitlab-ci.yml").exists()
+    recorded = json.loads((fresh.path / ".cookiecutter.json").read_text(encoding="utf-8"))
+    assert (recorded["owner"], recorded["team"], recorded["_template_version"]) == ("platform", "platform", "0.2.0")
+    readme = (house.fork / "README.md").read_text(encoding="utf-8")
+    assert f"\ncookiecutter {OURS}\n" in readme
+    assert "| `team` | `platform` | a-z, 0-9 and single hyphens, a letter first |\n" in readme
+    assert f"[Unreleased]: {OURS}/compare/v0.2.0...HEAD\n" in (house.fork / "CHANGELOG.md").read_text(encoding="utf-8")
+    house.shell(f"{PYTEST} tests/test_links.py::test_links_of_the_template_lead_somewhere {' '.join(GUARDS)}")
+
+
+def _no_rule(fork: Path) -> None:
+    edit(fork, blocks(section(PAGE, "4. One more question"), "diff")[0])
+
+
+def _no_use(fork: Path) -> None:
+    edits("4. One more question", fork)
+
+
+def _no_readme(fork: Path) -> None:
+    edits("3. Another default", fork)
+
+
+def _other_base_by_hand(fork: Path) -> None:
+    path = fork / SERVICE.name / "Dockerfile"
+    path.write_text(path.read_text().replace("{{ cookiecutter.__base_image }}", "python:3.14-slim-bookworm", 1))
+
+
+def _address_by_hand(fork: Path) -> None:
+    path = fork / SERVICE.name / "README.md"
+    path.write_text(path.read_text().replace("{{ cookiecutter._repository }}", REPOSITORY))
+
+
+@ours
+@pytest.mark.parametrize(
+    ("forget", "named"),
+    [
+        pytest.param(
+            _no_rule, "the question 'team' has no rule: add one to RULES in hooks/pre_gen_project.py", id="rule"
+        ),
+        pytest.param(_no_use, "nothing in the service uses the answer to 'team'", id="use"),
+        pytest.param(_no_readme, "make readme", id="readme"),
+        pytest.param(_other_base_by_hand, "Dockerfile names a base image: {{ cookiecutter.__base_image }}", id="base"),
+        pytest.param(_address_by_hand, "README.md names the repository: {{ cookiecutter._repository }}", id="address"),
+    ],
+)
+def test_what_is_forgotten_is_named_in_words(house: House, forget: Callable[[Path], None], named: str) -> None:
+    forget(house.fork)
+
+    said = house.shell(f"{PYTEST} {' '.join(GUARDS)}", succeeds=False)
+
+    assert named in said
+
+
+def _sources() -> list[tuple[str, str]]:
+    """Return name and text of every file of the service, with the condition in its name."""
+    return [
+        (path.name, path.read_text(encoding="utf-8"))
+        for path in sorted(SERVICE.rglob("*"))
+        if path.is_file() and "cache" not in str(path.parent.relative_to(TEMPLATE))
+    ]
+
+
+@pytest.mark.parametrize("question", ASKED)
+def test_an_answer_is_used(question: str) -> None:
+    """In a file or its name, or by a value that is made of it. The record of all answers does not count."""
+    names = [question, *(name for name, value in QUESTIONS.items() if f"cookiecutter.{question}" in str(value))]
+    service = "".join(itertools.chain.from_iterable([(SERVICE.name, ""), *_sources()]))
+
+    assert any(f"cookiecutter.{name}" in service for name in names), (
+        f"nothing in the service uses the answer to {question!r}"
+    )
+
+
+def test_base_image_and_repository_stand_in_one_place() -> None:
+    for name, text in _sources():
+        assert not re.search(r"\bpython:(\d|\{)", text), (
+            f"{name} names a base image: {{{{ cookiecutter.__base_image }}}}"
+        )
+        assert REPOSITORY not in text, f"{name} names the repository: {{{{ cookiecutter._repository }}}}"
