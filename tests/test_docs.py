@@ -57,6 +57,12 @@ RUN_BY = {
         "make refresh": "tests/test_refresh.py",
         "make freshness": "tests/test_refresh.py",
     },
+    "AGENTS.md": {
+        "make lint": ".ci/run",
+        ".venv/bin/pytest -m ": ".ci/run",
+        ".venv/bin/cookiecutter . ": "tests/test_platform.py",
+    },
+    "docs/platform.md": {"": "tests/test_platform.py"},
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",
@@ -127,7 +133,7 @@ def test_no_document_is_forgotten() -> None:
     """All others have nothing for their readers to type."""
     forgotten = {
         path.relative_to(TEMPLATE).as_posix()
-        for path in [*TEMPLATE.glob("*.md"), *(TEMPLATE / "workshop").glob("*.md")]
+        for path in (*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/**/*.md"), *TEMPLATE.glob("workshop/*.md"))
         if typed(path.read_text(encoding="utf-8"))
     } - RUN_BY.keys()
     # The commands of the handout are examples, in which a reader puts a folder of his own.
