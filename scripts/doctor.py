@@ -24,6 +24,7 @@ from rich.console import Console
 
 from hooks.pre_gen_project import RULES
 from scripts import pins
+from tools.template import REPOSITORY
 from workshop.check import NOT_COPIED, BuildError, CheckError, build, remove_own, require_engine
 from workshop.contract import STATIC, TEMPLATE, Contract, ContractError, Verdict
 
@@ -152,6 +153,7 @@ def updates(service: Service, findings: Findings) -> Iterator[str]:
     readme = (TEMPLATE / "{{cookiecutter.project_slug}}/README.md").read_text(encoding="utf-8")
     for line in re.findall(r"^(?:cruft|git add \.cruft).*$", readme, re.MULTILINE):
         if line.startswith("cruft update") or not (service.folder / ".cruft.json").exists():
+            line = line.replace("{{ cookiecutter._repository }}", REPOSITORY)
             yield line.replace("{{ cookiecutter._template_version }}", service.version)
     for lock in owned_locks(findings):
         source = (service.folder / LOCKS[lock]).read_text(encoding="utf-8")
