@@ -153,8 +153,8 @@ def updates(service: Service, findings: Findings) -> Iterator[str]:
     readme = (TEMPLATE / "{{cookiecutter.project_slug}}/README.md").read_text(encoding="utf-8")
     for line in re.findall(r"^(?:cruft|git add \.cruft).*$", readme, re.MULTILINE):
         if line.startswith("cruft update") or not (service.folder / ".cruft.json").exists():
-            line = line.replace("{{ cookiecutter._repository }}", REPOSITORY)
-            yield line.replace("{{ cookiecutter._template_version }}", service.version)
+            here = line.replace("{{ cookiecutter._repository }}", REPOSITORY)
+            yield here.replace("{{ cookiecutter._template_version }}", service.version)
     for lock in owned_locks(findings):
         source = (service.folder / LOCKS[lock]).read_text(encoding="utf-8")
         yield from (
