@@ -1,7 +1,6 @@
-"""Record the dialogue of a bake in a real terminal and put it into README.md: `make dialogue`."""
+"""Put the questions into README.md, as a table and as the recording of a bake in a real terminal: `make dialogue`."""
 
 import io
-import json
 import os
 import re
 import sys
@@ -11,10 +10,12 @@ from pathlib import Path
 
 import pexpect
 
-TEMPLATE = Path(__file__).parents[1]
+from tools.questions import QUESTIONS, TEMPLATE, table
+
 README = TEMPLATE / "README.md"
 # The block in the README that starts with the command is the recording.
 RECORDING = re.compile(r"(?<=^```console\n)\$ cookiecutter gh:org/template\n.*?(?=^```$)", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"^[|] Question [|].*?\n(?=\n)", re.MULTILINE | re.DOTALL)
 ANSWERS = {"project_name": "Stock Orders", "description": "Keeps what is ordered in stock.", "port": "8080"}
 SECONDS = 30
 
@@ -24,7 +25,6 @@ def record(answers: Mapping[str, str]) -> str:
 
     Raises pexpect's TIMEOUT or EOF if a prompt does not come.
     """
-    asked = [name for name in json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8")) if name[0] != "_"]
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as folder:
         config = Path(home, "config.yaml")
         config.write_text(f'cookiecutters_dir: "{home}"\nreplay_dir: "{home}"\n')
@@ -39,8 +39,9 @@ def record(answers: Mapping[str, str]) -> str:
             timeout=SECONDS,
         )
         terminal.logfile_read = log
-        for number, name in enumerate(asked, start=1):
-            terminal.expect(rf"\[{number}/{len(asked)}\].*: ")
+        for number, name in enumerate(QUESTIONS, start=1):
+            # Each ends with its default in brackets, which may be coloured.
+            terminal.expect(rf"\[{number}/{len(QUESTIONS)}\].*\)\S*: $")
             terminal.sendline(answers.get(name, ""))
         terminal.expect(pexpect.EOF)
         terminal.close()
@@ -49,11 +50,13 @@ def record(answers: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Replace the recording in the README."""
-    recording = record(ANSWERS)
-    text, count = RECORDING.subn(lambda _: recording, README.read_text(encoding="utf-8"))
-    if count != 1:
-        raise SystemExit("README.md has no block that starts with $ cookiecutter gh:org/template")
+    """Replace table and recording in the README."""
+    text = README.read_text(encoding="utf-8")
+    for place, content in ((TABLE, table()), (RECORDING, record(ANSWERS))):
+        found = place.findall(text)
+        if len(found) != 1:
+            raise SystemExit(f"README.md has {len(found)} places for {content.splitlines()[0]}")
+        text = text.replace(found[0], content)
     README.write_text(text, encoding="utf-8")
 
 

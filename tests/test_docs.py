@@ -1,6 +1,5 @@
 """What the READMEs say is what happens: their commands are run, their output and tables are compared."""
 
-import json
 import os
 import re
 import subprocess
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hooks.pre_gen_project import RULES
 from scripts.demo import page
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, free_port, snapshot
 from tests.readme import blocks, commands, section
 from tests.test_inner_loop import serving
+from tools.questions import table
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
@@ -184,20 +183,10 @@ def test_the_dialogue_in_the_readme_is_what_a_terminal_shows() -> None:
     found = RECORDING.search(README)
     assert found, "`make dialogue` puts it there"
     assert found[0] == record(ANSWERS)
-    questions = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-    labels = questions["__prompts__"]
-    for number, name in enumerate(labels, start=1):
-        assert f"  [{number}/{len(labels)}] {labels[name]} (" in found[0]
 
 
 def test_the_questions_of_the_readme_are_those_that_are_asked() -> None:
-    questions = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-    defaults = {name: f"`{value}`" for name, value in questions.items()} | {"project_slug": "from the name"}
-
-    rows = re.findall(r"^\| `(\w+)` \| .*$", README, re.MULTILINE)
-    assert rows == list(RULES)
-    for name, rule in RULES.items():
-        assert f"| `{name}` | {defaults[name]} | {rule.words} |\n" in README
+    assert table() in README, "`make dialogue` puts it there"
 
 
 def test_what_the_service_promises_is_tested(project: BakedProject) -> None:
