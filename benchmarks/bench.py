@@ -39,7 +39,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.chart import Bars, draw
-from tools.template import base_image
+from tools.questions import base_image
 
 HERE = Path(__file__).parent
 TEMPLATE = HERE.parent

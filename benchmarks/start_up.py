@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import bench
-from tools.template import base_image
+from tools.questions import base_image
 
 ROUNDS = 5
 COMPILE_STDLIB = re.compile(r" && python -m compileall .* \"\$lib\" \\\n")

@@ -4,6 +4,7 @@ Nothing else is done here: a repository, an image or an environment is for its o
 """
 
 import os
+import shlex
 from collections.abc import Iterator
 
 # Folders that hold nothing but conditional files, the innermost first.
@@ -17,7 +18,8 @@ def next_steps(slug: str, port: str, folder: str, in_repository: bool) -> Iterat
     """Yield the lines to print."""
     yield ""
     yield f"{slug} is ready. Next:"
-    yield f"  cd {quoted(folder)}"
+    # Slashes do for the shells of Windows, too, and need no quotes there.
+    yield f"  cd {shlex.quote(folder.replace(os.sep, '/'))}"
     yield f"  docker build -t {slug} ."
     yield f"  docker run --rm -p {port}:{port} {slug}"
     yield f"Then open http://localhost:{port}/"
@@ -26,17 +28,6 @@ def next_steps(slug: str, port: str, folder: str, in_repository: bool) -> Iterat
         yield "  git init"
     yield "  git add ."
     yield f'  git commit -m "Add {slug}"'
-
-
-def quoted(path: str) -> str:
-    """Return the path as a shell must read it."""
-    if path.translate({ord(character): None for character in "/\\:._-"}).isalnum() and path.isascii():
-        return path
-    if os.name == "nt":
-        return f'"{path}"'
-    import shlex  # noqa: PLC0415 - a bake into an ordinary folder shall not wait for it
-
-    return shlex.quote(path)
 
 
 def is_in_repository(folder: str) -> bool:

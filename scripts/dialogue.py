@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pexpect
 
-from tools.template import ASKED, TEMPLATE, shorthand
+from tools.questions import QUESTIONS, TEMPLATE, shorthand
 
 ANSWERS = {"project_name": "Stock Orders", "description": "Keeps what is ordered in stock.", "port": "8080"}
 SECONDS = 30
@@ -35,8 +35,9 @@ def record(answers: Mapping[str, str]) -> str:
             timeout=SECONDS,
         )
         terminal.logfile_read = log
-        for number, name in enumerate(ASKED, start=1):
-            terminal.expect(rf"\[{number}/{len(ASKED)}\].*: ")
+        for number, name in enumerate(QUESTIONS, start=1):
+            # Each ends with its default in brackets, which may be coloured.
+            terminal.expect(rf"\[{number}/{len(QUESTIONS)}\].*\)\S*: $")
             terminal.sendline(answers.get(name, ""))
         terminal.expect(pexpect.EOF)
         terminal.close()

@@ -22,9 +22,8 @@ from cookiecutter.main import cookiecutter
 from packaging.version import Version
 from rich.console import Console
 
-from hooks.pre_gen_project import RULES
 from scripts import pins
-from tools.template import REPOSITORY
+from tools.questions import REPOSITORY, RULES
 from workshop.check import NOT_COPIED, BuildError, CheckError, build, remove_own, require_engine
 from workshop.contract import STATIC, TEMPLATE, Contract, ContractError, Verdict
 
@@ -63,11 +62,11 @@ class Service:
             raise CheckError(f"it was made from {version}, and this is the template of {today()}: git pull here first")
         answers = {name: str(recorded[name]) for name in RULES if name in recorded}
         for name, value in answers.items():
-            if not RULES[name].holds(value):
-                rule = RULES[name]
+            words, nearest = RULES[name]
+            if nearest(value) != value:
                 raise CheckError(
-                    f"its {name} {value!r} is not valid any more: write {rule.suggest(value)!r} into {ANSWERS},"
-                    f" or what else is {rule.words}"
+                    f"its {name} {value!r} is not valid any more: write {nearest(value)!r} into {ANSWERS},"
+                    f" or what else is {words}"
                 )
         return cls(folder, answers, version)
 

@@ -21,7 +21,6 @@ from packaging.version import InvalidVersion, Version
 
 TEMPLATE = Path(__file__).parents[1]
 SERVICE = "{{cookiecutter.project_slug}}"
-HOOK = "hooks/pre_gen_project.py"
 QUESTIONS = "cookiecutter.json"
 END_OF_LIFE = "scripts/end-of-life.json"
 
@@ -52,7 +51,6 @@ IMAGE = re.compile(r"(?P<name>[a-z0-9][\w./-]*):(?P<tag>[\w.-]+)@(?P<digest>sha2
 LOCKED = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^\s;]+).*\n(?:[ #].*\n)*", re.MULTILINE)
 # In a string of a program, a line may begin after the two characters of \n.
 REQUIRED = re.compile(r"(?:(?<![\w.\\-])|(?<=\\n))(?P<name>[A-Za-z][\w.-]*)==(?P<version>\d[\w.+-]*)")
-CHOICES = re.compile(r'(?<="python_version": one_of\()[^)]*')
 DEBIAN = re.compile(r"(?<=python:\{\{ cookiecutter.python_version }}-slim-)[a-z]+")
 TAG = re.compile(r"(?P<before>\D*)(?P<version>\d+(?:\.\d+)+)(?P<after>.*)")
 
@@ -182,7 +180,7 @@ def cycles(tree: Tree, product: str) -> list[Cycle]:
 
 def offered_pythons(tree: Tree) -> list[str]:
     """Return the Pythons that the template offers, the default first."""
-    choices: list[str] = json.loads(f"[{CHOICES.findall(tree.text(HOOK))[0]}]")
+    choices: list[str] = json.loads(tree.text(QUESTIONS))["python_version"]
     return choices
 
 

@@ -9,13 +9,12 @@ import shlex
 import subprocess
 import sys
 
-from hooks.pre_gen_project import RULES
 from scripts.dialogue import ANSWERS, record
 from scripts.release import linked
-from tools.template import ASKED, TEMPLATE, default, shorthand
+from tools.questions import TEMPLATE, shorthand, table
 
 ADDRESS = re.compile(r"(?<=^cookiecutter )(?:g[hl]|https):\S+", re.MULTILINE)
-TABLE = re.compile(r"(?<=^\| Question \| Default \| Rule \|\n\|---\|---\|---\|\n)(?:\|.*\n)+", re.MULTILINE)
+TABLE = re.compile(r"^[|] Question [|].*?\n(?=\n)", re.MULTILINE | re.DOTALL)
 REFUSAL = re.compile(r"(?<=^```console\n)\$ (cookiecutter \. .*\n)[^`]*", re.MULTILINE)
 
 
@@ -31,17 +30,6 @@ def replaced(pattern: re.Pattern[str], new: str, text: str) -> str:
     return text
 
 
-def table() -> str:
-    """Return the rows of the table of questions; raise ReadmeError if one has no rule."""
-    rows = []
-    for name in ASKED:
-        if name not in RULES:
-            raise ReadmeError(f"the question {name!r} has no rule: add one to RULES in hooks/pre_gen_project.py")
-        shown = "from the name" if name == "project_slug" else f"`{default(name)}`"
-        rows.append(f"| `{name}` | {shown} | {RULES[name].words} |\n")
-    return "".join(rows)
-
-
 def refusal(command: str) -> str:
     """Return the command with the lines that it prints."""
     done = subprocess.run(
@@ -52,8 +40,8 @@ def refusal(command: str) -> str:
         text=True,
         check=False,
     )
-    refused = [line for line in done.stderr.splitlines() if line.startswith(("ERROR: ", "This would work:", "  "))]
-    return "\n".join([f"$ {command}", *refused[: refused.index("This would work:") + 2], ""])
+    refusal, way_out, rest = done.stderr.partition("This would work")
+    return f"$ {command}\n{refusal}{way_out}" + "".join(rest.splitlines(keepends=True)[:2])
 
 
 def written(readme: str) -> str:

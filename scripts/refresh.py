@@ -108,7 +108,7 @@ def end_of_life(asking: Asking) -> list[Change]:
 
 
 def pythons(asking: Asking) -> list[Change]:
-    """Offer the Pythons that the table of ends of life gives, in the hook, the labels, the documents and the tags."""
+    """Offer the Pythons that the table of ends of life gives, in the questions, the documents and the tags."""
     tree = asking.tree
     old, new = offered_pythons(tree), python_choices(tree, asking.today)
     if old == new:
@@ -119,7 +119,6 @@ def pythons(asking: Asking) -> list[Change]:
         quoted[0]: quoted[1],
         ", ".join(old): ", ".join(new),
         " ".join(old): " ".join(new),
-        f"{', '.join(old[:-1])} or {old[-1]}": f"{', '.join(new[:-1])} or {new[-1]}",
         f"{oldest} to {youngest[0]}": f"{oldest} to {youngest[1]}",
         old[0]: new[0],
     }

@@ -12,7 +12,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tools.template import QUESTIONS, REPOSITORY, TEMPLATE
+from tools.questions import REPOSITORY, TEMPLATE
+from tools.questions import VERSION as NAMED
 
 VERSION = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}")
 # Where the version stands besides the changelog.
@@ -73,7 +74,7 @@ def versions(changelog: str) -> list[str]:
 def named() -> set[str]:
     """Return the releases that cookiecutter.json and README.md name: before the first release, none is there."""
     readme = (TEMPLATE / "README.md").read_text(encoding="utf-8")
-    return {QUESTIONS["_template_version"], *re.findall(r"--checkout v([0-9.]+)", readme)}
+    return {NAMED, *re.findall(r"--checkout v([0-9.]+)", readme)}
 
 
 def check(version: str) -> None:

@@ -20,7 +20,7 @@ from cookiecutter.main import cookiecutter
 
 from benchmarks import rollout
 from scripts.demo import page
-from tools.template import REPOSITORY, default
+from tools.questions import DEFAULTS, REPOSITORY
 from workshop.kit import copy_template
 
 TEMPLATE = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ SKIPPED = pytest.StashKey[set[str]]()
 LABEL = f"template-test={os.getpid()}"
 
 # The base images the container tests use. CI names what it has; a user's engine can pull what is missing.
-PYTHONS = os.environ.get("PYTHONS", default("python_version")).split()
+PYTHONS = os.environ.get("PYTHONS", DEFAULTS["python_version"]).split()
 
 # Where an environment keeps its programs.
 BIN = "Scripts" if os.name == "nt" else "bin"

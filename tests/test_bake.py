@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hooks.pre_gen_project import RULES
 from tests.conftest import TEMPLATE, Bake, BakedProject, skip_or_fail
-from tools.template import base_image, default
+from tools.questions import DEFAULTS, base_image
 
 FILES_OF_ALL = {
     ".cookiecutter.json",
@@ -72,7 +71,7 @@ FILES_WITH_ANSWERS = {
 
 def files_of(**answers: str) -> set[str]:
     """Return the names of all files that a bake with these answers makes."""
-    chosen = {name: default(name) for name in RULES} | answers
+    chosen = DEFAULTS | answers
     return FILES_OF_ALL.union(*(FILES_BY_ANSWER.get(answer, set()) for answer in chosen.items()))
 
 

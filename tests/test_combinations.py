@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hooks.pre_gen_project import DEVICE_NAMES, RULES
+from hooks.pre_gen_project import DEVICE_NAMES
 from tests.conftest import TOOLS, Bake, BakedProject
 from tests.test_bake import files_of
+from tools.questions import CHOICES
 
-CHOICES = {name: rule.choices for name, rule in RULES.items() if rule.choices}
 COMBINATIONS = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
 YAML_STYLE = (
     "{extends: default, rules: {document-start: disable, truthy: {check-keys: false}, line-length: {max: 120},"

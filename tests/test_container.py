@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hooks.pre_gen_project import RULES
 from tests.conftest import PYTHONS, TOOLS, Forge, docker, skip_or_fail, wait_for_page
-from tools.template import shorthand
+from tools.questions import CHOICES, QUESTIONS, shorthand
 
 pytestmark = pytest.mark.container
 
@@ -42,9 +41,8 @@ def test_the_commands_at_the_top_of_the_readme_serve_the_page(forge: Forge, tmp_
     bake, enter, build, run = readme.partition("```sh\n")[2].partition("```")[0].splitlines()
     assert (bake, enter) == (f"cookiecutter {shorthand()}", "cd hello-service")
     path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
-    asked = len(RULES)
-    place = list(RULES).index("python_version")
-    lines = "\n" * place + PYTHONS[0] + "\n" * (asked - place)
+    python = str(CHOICES["python_version"].index(PYTHONS[0]) + 1)
+    lines = "".join(f"{python if question == 'python_version' else ''}\n" for question in QUESTIONS)
     for command in (bake, f"{enter} && {build}"):
         done = subprocess.run(
             ["bash", "-c", command],

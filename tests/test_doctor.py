@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import PYTHONS, TEMPLATE, TOOLS, BakedProject, Forge
 from tests.test_update import change_the_template
-from tools.template import REPOSITORY, shorthand
+from tools.questions import REPOSITORY, shorthand
 
 NO_DOCKER = {"DOCKER_HOST": "unix:///no/such/socket"}
 OLD_FLASK = (

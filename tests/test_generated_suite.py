@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from hooks.pre_gen_project import RULES
 from tests.conftest import (
     LABEL,
     PYTHONS,
@@ -21,9 +20,7 @@ from tests.conftest import (
     leave_out,
     make_environment,
 )
-from tools.template import base_image
-
-CHOICES = RULES["python_version"].choices
+from tools.questions import CHOICES, base_image
 
 
 def test_the_unit_tests_of_the_default_project_pass(project: BakedProject) -> None:
@@ -80,7 +77,7 @@ def test_unit_tests_and_linters_pass_on_every_base_image(bake: Bake, image_tag: 
     assert "Success: no issues found" in done
 
 
-IMAGES = list(itertools.product(dict.fromkeys([*PYTHONS, *CHOICES]), RULES["image"].choices))
+IMAGES = list(itertools.product(dict.fromkeys([*PYTHONS, *CHOICES["python_version"]]), CHOICES["image"]))
 
 
 @pytest.mark.container

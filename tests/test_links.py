@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.anchors import anchors_plugin
 
-from hooks.pre_gen_project import RULES
 from tests.conftest import TEMPLATE, Bake
+from tools.questions import CHOICES
 
 LOCAL = {"localhost", "127.0.0.1"}
 MARKDOWN = MarkdownIt("commonmark").enable(["table"]).use(anchors_plugin, max_level=6)
@@ -63,7 +63,7 @@ def test_links_of_the_template_lead_somewhere() -> None:
     assert [problem for document in documents for problem in _problems(document)] == []
 
 
-@pytest.mark.parametrize("ci", RULES["ci"].choices)
+@pytest.mark.parametrize("ci", CHOICES["ci"])
 def test_links_of_a_service_lead_somewhere(bake: Bake, ci: str) -> None:
     documents = list(bake(ci=ci, project_name="Shop [1]", description="a ] b").path.rglob("*.md"))
 

@@ -27,7 +27,7 @@ import trustme
 
 from tests.conftest import LABEL, PYTHONS, TEMPLATE, BakedProject, docker, wait_for_page
 from tests.readme import blocks, commands, section
-from tools.template import base_image
+from tools.questions import base_image
 
 pytestmark = pytest.mark.container
 

@@ -13,7 +13,7 @@ import pytest
 from scripts.release import links, versions
 from tests.conftest import TEMPLATE, TOOLS, BakedProject, Forge
 from tests.readme import blocks, section
-from tools.template import REPOSITORY, shorthand
+from tools.questions import REPOSITORY, shorthand
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 CHANGE = "\n### Fixed\n\n- Something.\n"

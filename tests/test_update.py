@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import TOOLS, Bake, BakedProject, Forge
 from tests.readme import commands, section
-from tools.template import REPOSITORY, shorthand
+from tools.questions import REPOSITORY, shorthand
 
 ANSWERS = {"project_name": 'It\'s a "Shop" & more', "project_slug": "shop", "owner": "acme/web", "port": "8080"}
 CREATE = {

@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks.pre_gen_project import RULES
 from scripts.release import versions
 from tests.conftest import TEMPLATE, Bake
-from tools.template import QUESTIONS, base_image
+from tools.questions import CHOICES, VERSION, base_image
 
 SERVICE = TEMPLATE / "{{cookiecutter.project_slug}}"
-CHOICES = list(RULES["python_version"].choices)
-DEFAULT = CHOICES[0]
+PYTHONS = CHOICES["python_version"]
+DEFAULT = PYTHONS[0]
 # Enough to develop a service and to bake one; no image has it.
 OLDEST = "3.11"
-NEWEST = max(CHOICES, key=lambda version: int(version.partition(".")[2]))
+NEWEST = max(PYTHONS, key=lambda version: int(version.partition(".")[2]))
 
 
 def _text(name: str) -> str:
@@ -32,17 +31,13 @@ def _toml(path: Path) -> dict[str, Any]:
 
 # What must stand in which file, word for word.
 NAMED = {
-    "cookiecutter.json": [
-        f'"python_version": "{DEFAULT}"',
-        f"Python version of the image ({', '.join(CHOICES[:-1])} or {CHOICES[-1]})",
-    ],
     "README.md": [
-        f"| `python_version` | `{DEFAULT}` | one of {', '.join(CHOICES)} |",
+        f"| `python_version` | `{DEFAULT}` | one of {', '.join(PYTHONS)} |",
         f"one lock with hashes for Python {OLDEST} to {NEWEST} on Linux, macOS and Windows",
         f"All you need is Python {OLDEST} or newer",
     ],
-    ".ci/base-images": [f"${{PYTHONS:-{' '.join(CHOICES)}}}"],
-    ".ci/run": [f"for version in {' '.join(CHOICES)}; do"],
+    ".ci/base-images": [f"${{PYTHONS:-{' '.join(PYTHONS)}}}"],
+    ".ci/run": [f"for version in {' '.join(PYTHONS)}; do"],
     "Makefile": [f"Python {OLDEST} or newer", "sys.version_info < (3, 11)"],
     "workshop/kit.py": [f'PYTHON = "{DEFAULT}"', "OLDEST = (3, 11)"],
     "pyproject.toml": [f"--python-version {OLDEST} "],
@@ -78,10 +73,10 @@ def test_tools_and_packages_are_told_of_the_oldest_python(folder: Path) -> None:
     assert project["tool"]["ruff"]["target-version"] == f"py{OLDEST.replace('.', '')}"
 
 
-@pytest.mark.parametrize("version", CHOICES)
+@pytest.mark.parametrize("version", PYTHONS)
 def test_an_answer_is_the_only_python_that_a_service_names(bake: Bake, version: str) -> None:
     """In its Dockerfile, its workflows and its pipeline; elsewhere only the oldest that is enough."""
-    for ci in RULES["ci"].choices:
+    for ci in CHOICES["ci"]:
         files = bake(f"out-{ci}", python_version=version, ci=ci).files()
         for name, content in files.items():
             if re.search(r"requirements|\.py$|^distroless", name):
@@ -103,19 +98,15 @@ def test_the_workflow_names_every_python_and_tooling_runs_on_the_default() -> No
 
     assert tooling == {DEFAULT, "${{ matrix.python }}"}
     assert jobs["suite"]["env"]["PYTHONS"] == DEFAULT
-    assert [job["strategy"]["matrix"]["python"] for job in jobs.values() if "strategy" in job] == [CHOICES, CHOICES]
+    assert [job["strategy"]["matrix"]["python"] for job in jobs.values() if "strategy" in job] == [PYTHONS, PYTHONS]
 
 
 def test_the_version_of_the_template_is_that_of_its_last_release() -> None:
-    version = QUESTIONS["_template_version"]
-
-    assert _toml(TEMPLATE / "pyproject.toml")["project"]["version"] == version
-    assert versions(_text("CHANGELOG.md"))[:1] in ([version], []), "none before the first"
+    assert _toml(TEMPLATE / "pyproject.toml")["project"]["version"] == VERSION
+    assert versions(_text("CHANGELOG.md"))[:1] in ([VERSION], []), "none before the first"
 
 
 def test_a_service_records_the_version_it_was_made_from(bake: Bake) -> None:
     files = bake().files()
-    version = QUESTIONS["_template_version"]
-
-    assert json.loads(files[".cookiecutter.json"])["_template_version"] == version
-    assert f"--checkout v{version} " in files["README.md"].decode()
+    assert json.loads(files[".cookiecutter.json"])["_template_version"] == VERSION
+    assert f"--checkout v{VERSION} " in files["README.md"].decode()

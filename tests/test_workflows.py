@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks.pre_gen_project import RULES
 from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, skip_or_fail, snapshot
-from tools.template import base_image
+from tools.questions import CHOICES, base_image
 
 WORKFLOW, DEPENDABOT, PIPELINE = ".github/workflows/ci.yaml", ".github/dependabot.yml", ".gitlab-ci.yml"
 FILES = {"github": WORKFLOW, "gitlab": PIPELINE}
@@ -408,7 +407,7 @@ def _own_ci() -> dict[Any, Any]:
 
 
 def test_ci_of_the_template_runs_on_every_python_processor_and_system_and_every_week() -> None:
-    workflow, choices = _own_ci(), list(RULES["python_version"].choices)
+    workflow, choices = _own_ci(), CHOICES["python_version"]
     # YAML takes the word on for a truth value.
     triggers = workflow[True]
     jobs = workflow["jobs"]

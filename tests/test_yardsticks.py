@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PYTHONS, TEMPLATE, BakedProject, docker
-from tools.template import base_image
+from tools.questions import base_image
 
 pytestmark = pytest.mark.container
 
