@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-bake rollout dialogue audit gunicorn workshop handout kit lock doctor release
+.PHONY: help setup demo test lint bench bench-bake rollout readme audit gunicorn workshop handout kit lock doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
@@ -20,7 +20,7 @@ help:
 	@echo "make lock         bring all locks of Python packages up to date (needs the network)"
 	@echo "make audit        ask for known vulnerabilities, and for actions whose tag moved (needs the network)"
 	@echo "make gunicorn     start and stop the service with every gunicorn it allows (needs the network)"
-	@echo "make dialogue     bring the questions in the README up to date"
+	@echo "make readme       write into README and changelog what follows from the questions"
 	@echo "make release VERSION=0.2.0  commit and tag a release of the template"
 
 setup: .venv/installed
@@ -58,8 +58,8 @@ workshop: setup
 handout: setup
 	.venv/bin/python -m workshop.handout
 
-dialogue: setup
-	.venv/bin/python -m scripts.dialogue
+readme: setup
+	.venv/bin/python -m scripts.readme
 
 kit: setup
 	.venv/bin/python -m workshop.kit pack

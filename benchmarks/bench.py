@@ -36,6 +36,7 @@ from rich.table import Table
 from benchmarks.chart import Bars, draw
 from tools import engine
 from tools.baking import SERVICE, bake
+from tools.questions import base_image
 
 HERE = Path(__file__).parent
 PIN = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
@@ -142,7 +143,7 @@ def build(variant: Variant, python_version: str, *options: str, edited: str = ""
     """Build the image, perhaps after an edit of a file of the project; return the seconds it took."""
     options = (*options, "--file", str(variant.project / variant.dockerfile))
     if variant.name != "template":
-        options = (*options, "--build-arg", f"PYTHON_VERSION={python_version}")
+        options = (*options, "--build-arg", f"BASE_IMAGE={base_image(python_version)}")
     if edited:
         return engine.rebuild(variant.project, variant.tag, edited, *options)
     return engine.build(variant.project, variant.tag, *options)
@@ -246,7 +247,7 @@ class Run:
     def prepare(self, variant: Variant) -> None:
         """Build the image, and take its sizes: they are the same in every round."""
         build(variant, self.options.python_version)
-        base = engine.base_image(self.options.python_version)
+        base = base_image(self.options.python_version)
         self.add(SIZE, variant, engine.size(variant.tag))
         self.add(ON_TOP, variant, engine.size(variant.tag) - engine.size(base))
         self.add(COMPRESSED, variant, engine.compressed_size(variant.tag))
@@ -360,7 +361,7 @@ def machine(options: Options) -> dict[str, str]:
     cpuinfo = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     versions = pins(HERE / "baselines/requirements.txt")
-    base = engine.base_image(options.python_version)
+    base = base_image(options.python_version)
     python = engine.output("run", "--rm", "--label", engine.LABEL, base, "python", "--version")
     return {
         "Date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -439,7 +440,7 @@ def main() -> int:
         console.print("Throughput is left out: there is no wrk (apt-get install wrk, brew install wrk).")
     with engine.session(), tempfile.TemporaryDirectory() as folder:
         # A build leaves the base image in its cache only; its size and version are asked for by name.
-        if not engine.has(base := engine.base_image(options.python_version)):
+        if not engine.has(base := base_image(options.python_version)):
             engine.run("pull", "--quiet", base)
         measured = Run(options, Path(folder))
         measured.measure()

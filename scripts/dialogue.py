@@ -1,9 +1,8 @@
-"""Put the questions into README.md: a table, a bake recorded in a real terminal, and a refusal: `make dialogue`."""
+"""Record the dialogue of a bake in a real terminal; scripts/readme.py puts it into README.md."""
 
 import io
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -11,13 +10,8 @@ from pathlib import Path
 
 import pexpect
 
-from tools.questions import QUESTIONS, TEMPLATE, table
+from tools.questions import QUESTIONS, TEMPLATE, shorthand
 
-README = TEMPLATE / "README.md"
-# The blocks in the README that start with these commands are recordings.
-RECORDING = re.compile(r"(?<=^```console\n)\$ cookiecutter gh:org/template\n.*?(?=^```$)", re.MULTILINE | re.DOTALL)
-REFUSAL = re.compile(r"(?<=^```console\n)\$ cookiecutter \. .*?(?=^```$)", re.MULTILINE | re.DOTALL)
-TABLE = re.compile(r"^[|] Question [|].*?\n(?=\n)", re.MULTILINE | re.DOTALL)
 ANSWERS = {"project_name": "Stock Orders", "description": "Keeps what is ordered in stock.", "port": "8080"}
 SECONDS = 30
 
@@ -48,34 +42,4 @@ def record(answers: Mapping[str, str]) -> str:
         terminal.expect(pexpect.EOF)
         terminal.close()
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", log.getvalue()).replace("\r\n", "\n")
-    return "\n".join(["$ cookiecutter gh:org/template", *(line.rstrip() for line in shown.rstrip().splitlines()), ""])
-
-
-def refusal(recorded: str, template: Path) -> str:
-    """Run the command of a recording in a copy of the template; return it with as many lines as were recorded."""
-    command, *lines = recorded.splitlines()
-    done = subprocess.run(
-        [sys.executable, "-m", *command.removeprefix("$ ").split()],
-        cwd=template,
-        env={**os.environ, "PWD": str(template)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return "\n".join([command, *done.stderr.splitlines()[: len(lines)], ""])
-
-
-def main() -> None:
-    """Replace table and recordings in the README."""
-    text = README.read_text(encoding="utf-8")
-    refused = refusal("".join(REFUSAL.findall(text)), TEMPLATE)
-    for place, content in ((TABLE, table()), (RECORDING, record(ANSWERS)), (REFUSAL, refused)):
-        found = place.findall(text)
-        if len(found) != 1:
-            raise SystemExit(f"README.md has {len(found)} places for {content.splitlines()[0]}")
-        text = text.replace(found[0], content)
-    README.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    return "\n".join([f"$ cookiecutter {shorthand()}", *(line.rstrip() for line in shown.rstrip().splitlines()), ""])

@@ -24,7 +24,7 @@ from rich.console import Console
 from tools import engine
 from tools.baking import SERVICE, TEMPLATE, bake
 from tools.contract import NOT_COPIED, STATIC, Contract, ContractError, Verdict
-from tools.questions import RULES
+from tools.questions import REPOSITORY, RULES
 
 ANSWERS = ".cookiecutter.json"
 VERSION = "_template_version"
@@ -160,7 +160,8 @@ def updates(service: Service, findings: Findings) -> Iterator[str]:
     readme = (SERVICE / "README.md").read_text(encoding="utf-8")
     for line in re.findall(r"^(?:cruft|git add \.cruft).*$", readme, re.MULTILINE):
         if line.startswith("cruft update") or not (service.folder / ".cruft.json").exists():
-            yield line.replace("{{ cookiecutter._template_version }}", service.version)
+            here = line.replace("{{ cookiecutter._repository }}", REPOSITORY)
+            yield here.replace("{{ cookiecutter._template_version }}", service.version)
     for lock in owned_locks(findings):
         source = (service.folder / LOCKS[lock]).read_text(encoding="utf-8")
         yield from (

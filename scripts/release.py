@@ -11,10 +11,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-TEMPLATE = Path(__file__).parents[1]
-REPOSITORY = "https://github.com/org/template"
+from tools.questions import REPOSITORY, TEMPLATE
+from tools.questions import VERSION as NAMED
+
 VERSION = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}")
 # Where the version stands besides the changelog.
 PLACES = {
@@ -54,17 +54,27 @@ def links(releases: Sequence[str]) -> str:
 
 def released(changelog: str, version: str, date: str) -> str:
     """Return the changelog with all that is under Unreleased as a release; raise ReleaseError if that is nothing."""
-    text = re.sub(r"^\[[^]]+\]: \S+\n", "", changelog, flags=re.MULTILINE).rstrip()
-    unreleased = text.partition(UNRELEASED)[2].partition("\n## ")[0]
+    unreleased = changelog.partition(UNRELEASED)[2].partition("\n## ")[0]
     if not re.search(r"^- ", unreleased, re.MULTILINE):
         raise ReleaseError("CHANGELOG.md has nothing under [Unreleased]: write there what changed, for who uses it")
-    text = text.replace(UNRELEASED, f"{UNRELEASED}\n## [{version}] - {date}\n", 1)
+    return linked(changelog.replace(UNRELEASED, f"{UNRELEASED}\n## [{version}] - {date}\n", 1))
+
+
+def linked(changelog: str) -> str:
+    """Return the changelog with the links at its end that its releases and the address of the template call for."""
+    text = re.sub(r"^\[[^]]+\]: \S+\n", "", changelog, flags=re.MULTILINE).rstrip()
     return f"{text}\n\n{links(versions(text))}"
 
 
 def versions(changelog: str) -> list[str]:
     """Return the releases of a changelog, the newest first."""
     return re.findall(r"^## \[([0-9.]+)\] - ", changelog, re.MULTILINE)
+
+
+def named() -> set[str]:
+    """Return the releases that cookiecutter.json and README.md name: before the first release, none is there."""
+    readme = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+    return {NAMED, *re.findall(r"--checkout v([0-9.]+)", readme)}
 
 
 def check(version: str) -> None:
@@ -78,6 +88,8 @@ def check(version: str) -> None:
     tags = [tag[1:] for tag in git("tag", "--list", "v*").split() if VERSION.fullmatch(tag[1:])]
     if (last := max(tags, key=number, default=None)) and number(version) <= number(last):
         raise ReleaseError(f"{version} is not greater than {last}, the last release")
+    if not last and (other := named() - {version}):
+        raise ReleaseError(f"the first release is {min(other)}, as README.md and cookiecutter.json say, not {version}")
 
 
 def release(version: str, date: str) -> None:

@@ -21,6 +21,7 @@ from cookiecutter.main import cookiecutter
 from benchmarks import rollout
 from scripts.demo import page
 from tools.baking import copy_template
+from tools.questions import DEFAULTS, REPOSITORY
 
 TEMPLATE = Path(__file__).parents[1]
 # Where the programs of the tooling lie.
@@ -31,7 +32,7 @@ SKIPPED = pytest.StashKey[set[str]]()
 LABEL = f"template-test={os.getpid()}"
 
 # The base images the container tests use. CI names what it has; a user's engine can pull what is missing.
-PYTHONS = os.environ.get("PYTHONS", "3.14").split()
+PYTHONS = os.environ.get("PYTHONS", DEFAULTS["python_version"]).split()
 
 # Where an environment keeps its programs.
 BIN = "Scripts" if os.name == "nt" else "bin"
@@ -146,7 +147,7 @@ def snapshot(destination: Path) -> Path:
 
 @dataclass(frozen=True)
 class Forge:
-    """The template as Git finds it at https://github.com/org/template, except that it lies on this disk."""
+    """The template as Git finds it at its address, except that it lies on this disk."""
 
     work_tree: Path
 
@@ -164,17 +165,18 @@ def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
     downloads.mkdir()
     monkeypatch.setenv("COOKIECUTTER_CONFIG", str(user_configuration(downloads)))
     remote = tmp_path / "forge"
+    owner, _, name = REPOSITORY.rpartition("/")
     config = tmp_path / "gitconfig"
     config.write_text(
         f"[user]\nname = A\nemail = a@example.org\n[init]\ndefaultBranch = main\n"
-        f'[url "{remote.as_posix()}/"]\ninsteadOf = https://github.com/org/\n'
+        f'[url "{remote.as_posix()}/"]\ninsteadOf = {owner}/\n'
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     work_tree = snapshot(tmp_path / "template")
     for command in (
-        ["init", "--bare", str(remote / "template.git")],
+        ["init", "--bare", str(remote / f"{name}.git")],
         ["init", str(work_tree)],
-        ["-C", str(work_tree), "remote", "add", "origin", "https://github.com/org/template"],
+        ["-C", str(work_tree), "remote", "add", "origin", REPOSITORY],
     ):
         subprocess.run(["git", *command], check=True, capture_output=True)
     forge = Forge(work_tree)

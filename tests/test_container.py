@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PYTHONS, TOOLS, Forge, docker, skip_or_fail, wait_for_page
-from tools.questions import CHOICES, QUESTIONS
+from tools.questions import CHOICES, QUESTIONS, shorthand
 
 pytestmark = pytest.mark.container
 
@@ -39,7 +39,7 @@ def literal_tag(engine: None) -> Iterator[None]:
 def test_the_commands_at_the_top_of_the_readme_serve_the_page(forge: Forge, tmp_path: Path) -> None:
     readme = (forge.work_tree / "README.md").read_text(encoding="utf-8")
     bake, enter, build, run = readme.partition("```sh\n")[2].partition("```")[0].splitlines()
-    assert (bake, enter) == ("cookiecutter gh:org/template", "cd hello-service")
+    assert (bake, enter) == (f"cookiecutter {shorthand()}", "cd hello-service")
     path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
     python = str(CHOICES["python_version"].index(PYTHONS[0]) + 1)
     lines = "".join(f"{python if question == 'python_version' else ''}\n" for question in QUESTIONS)

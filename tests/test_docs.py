@@ -13,7 +13,7 @@ from scripts.demo import page
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, free_port, snapshot
 from tests.readme import blocks, commands, section
 from tests.test_inner_loop import serving
-from tools.questions import table
+from tools.questions import DEFAULTS, shorthand
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
@@ -36,7 +36,7 @@ ELSEWHERE = {
 # How the commands of the other documents begin, and what runs them.
 RUN_BY = {
     "README.md": {
-        "cookiecutter gh:org/template": "tests/test_container.py",
+        f"cookiecutter {shorthand()}": "tests/test_container.py",
         "cd hello-service": "tests/test_container.py",
         "docker build -t my-python-app .": "tests/test_container.py",
         "docker run -p 5000:5000 my-python-app": "tests/test_container.py",
@@ -56,6 +56,12 @@ RUN_BY = {
         "make release VERSION=": "tests/test_release.py",
         "make lock": "tests/test_renovate.py",
     },
+    "AGENTS.md": {
+        "make lint": ".ci/run",
+        ".venv/bin/pytest -m ": ".ci/run",
+        ".venv/bin/cookiecutter . ": "tests/test_platform.py",
+    },
+    "docs/platform.md": {"": "tests/test_platform.py"},
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",
@@ -126,7 +132,7 @@ def test_no_document_is_forgotten() -> None:
     """All others have nothing for their readers to type."""
     forgotten = {
         path.relative_to(TEMPLATE).as_posix()
-        for path in [*TEMPLATE.glob("*.md"), *(TEMPLATE / "workshop").glob("*.md")]
+        for path in (*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/**/*.md"), *TEMPLATE.glob("workshop/*.md"))
         if typed(path.read_text(encoding="utf-8"))
     } - RUN_BY.keys()
     # The commands of the handout are examples, in which a reader puts a folder of his own.
@@ -159,15 +165,11 @@ def test_make_help_names_every_target() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no pseudo-terminal on Windows")
-def test_the_questions_in_the_readme_are_what_a_terminal_shows(tmp_path: Path) -> None:
-    """`make dialogue` puts them there."""
-    from scripts import dialogue  # noqa: PLC0415 - its library does not exist on Windows
+def test_the_questions_of_the_readme_are_those_that_are_asked() -> None:
+    """Table, dialogue and refusal: the terminal is a real one, and so is the refusal."""
+    from scripts.readme import written  # noqa: PLC0415 - a library it needs does not exist on Windows
 
-    assert dialogue.TABLE.findall(README) == [table()]
-    assert dialogue.RECORDING.findall(README) == [dialogue.record(dialogue.ANSWERS)]
-    [refused] = dialogue.REFUSAL.findall(README)
-    assert refused == dialogue.refusal(refused, snapshot(tmp_path))
-    assert refused.count("\n") == 5
+    assert written(README) == README, "README.md is not what cookiecutter.json and the hook make of it: make readme"
 
 
 def test_what_the_service_promises_is_tested(project: BakedProject) -> None:
@@ -214,7 +216,7 @@ def _page_and_stop_command(output: str) -> tuple[str, str]:
 
 @pytest.mark.container
 def test_make_demo_runs_the_service_in_a_container(tmp_path: Path, engine: None, stop: Callable[[str], None]) -> None:
-    if PYTHONS[0] != "3.14":
+    if PYTHONS[0] != DEFAULTS["python_version"]:
         pytest.skip("the demo bakes the default Python, whose base image is not here")
     if docker("ps", "--all", "--quiet", "--filter", "name=^hello-service-demo$"):
         pytest.skip("a demo is running; it would be replaced")

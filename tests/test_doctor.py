@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import PYTHONS, TEMPLATE, TOOLS, BakedProject, Forge
 from tests.test_update import change_the_template
+from tools.questions import REPOSITORY, shorthand
 
 NO_DOCKER = {"DOCKER_HOST": "unix:///no/such/socket"}
 OLD_FLASK = (
@@ -27,7 +28,7 @@ Files that have changed in the template:
 COMMANDS = """\
 To update it, while its Git work tree is clean:
   cd {service}
-  cruft link https://github.com/org/template --checkout v0.1.0 --no-input --extra-context "$(cat .cookiecutter.json)"
+  cruft link {repository} --checkout v0.1.0 --no-input --extra-context "$(cat .cookiecutter.json)"
   git add .cruft.json && git commit -m "Link to the template"
   cruft update --checkout main --skip-apply-ask
 Then, to undo what was changed here; leave out what you want to keep:
@@ -37,7 +38,7 @@ Then, to undo what was changed here; leave out what you want to keep:
 
 
 def _commands(forge: Forge, project: BakedProject) -> str:
-    return COMMANDS.format(service=project.path, template=forge.work_tree, python=sys.executable)
+    return COMMANDS.format(repository=REPOSITORY, service=project.path, template=forge.work_tree, python=sys.executable)
 
 
 def _doctor(template: Path, *arguments: str | Path, **environment: str) -> tuple[int, str]:
@@ -58,7 +59,7 @@ def _doctor(template: Path, *arguments: str | Path, **environment: str) -> tuple
 def service(forge: Forge, tmp_path: Path) -> BakedProject:
     """Return a service that was made from the first release, kept in Git, with a page of its owner's."""
     here = BakedProject(tmp_path, TOOLS.parent)
-    bake = ["cookiecutter", "gh:org/template", "--checkout", "v0.1.0", "--no-input"]
+    bake = ["cookiecutter", shorthand(), "--checkout", "v0.1.0", "--no-input"]
     here.run(*bake, "project_name=Shop", f"python_version={PYTHONS[0]}")
     project = BakedProject(tmp_path / "shop", TOOLS.parent)
     with (project.path / "app/views.py").open("a", encoding="utf-8") as views:

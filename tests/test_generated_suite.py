@@ -20,7 +20,7 @@ from tests.conftest import (
     leave_out,
     make_environment,
 )
-from tools.questions import CHOICES
+from tools.questions import CHOICES, base_image
 
 
 def test_the_unit_tests_of_the_default_project_pass(project: BakedProject) -> None:
@@ -117,7 +117,11 @@ def test_the_container_contract_holds(
 @pytest.mark.container
 def test_the_scorecard_judges_a_foreign_image(project: BakedProject, image_tag: str, tmp_path: Path) -> None:
     context = TEMPLATE / "benchmarks/baselines"
-    options = [f"--label={LABEL}", f"--build-arg=PYTHON_VERSION={PYTHONS[0]}", f"--file={context}/one-stage.Dockerfile"]
+    options = [
+        f"--label={LABEL}",
+        f"--build-arg=BASE_IMAGE={base_image(PYTHONS[0])}",
+        f"--file={context}/one-stage.Dockerfile",
+    ]
     docker("build", "--tag", image_tag, *options, str(context))
     card = tmp_path / "card.json"
     judge = ["pytest", "tests/container/test_image.py", "tests/container/test_build.py", "-p", "no:cacheprovider"]

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PYTHONS, TEMPLATE, Bake, docker
+from tools.questions import base_image
 
 pytestmark = pytest.mark.container
 
 MEGABYTE = 10**6
-BASE = f"python:{PYTHONS[0]}-slim-trixie"
+BASE = base_image(PYTHONS[0])
 
 
 def _bytes_on_disk(image: str) -> int:
@@ -33,7 +34,7 @@ def test_the_image_is_at_most_20_megabytes_larger_than_its_base(
 ) -> None:
     bake(python_version=python_version).build_image(image_tag)
 
-    added = _bytes_on_disk(image_tag) - _bytes_on_disk(f"python:{python_version}-slim-trixie")
+    added = _bytes_on_disk(image_tag) - _bytes_on_disk(base_image(python_version))
     assert added <= 21 * MEGABYTE, f"{added / MEGABYTE:.1f} MB above the base image"
 
 

@@ -87,3 +87,15 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
         "README.md: https://exa_mple is no https address",
         "README.md: [f][g] is defined nowhere",
     ]
+
+
+def test_a_decision_is_one_short_page_and_the_list_leads_to_it() -> None:
+    """A heading and three paragraphs: what, why, what would change it."""
+    folder = TEMPLATE / "docs/decisions"
+    pages = {page.name for page in folder.glob("*.md")} - {"README.md"}
+
+    for page in pages:
+        blocks = (folder / page).read_text(encoding="utf-8").strip().split("\n\n")
+        assert [block.startswith("# ") for block in blocks] == [True, False, False, False], page
+    listed = re.findall(r"^- \[.*\]\((.*)\)$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(pages)

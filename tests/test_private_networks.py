@@ -27,6 +27,7 @@ import trustme
 
 from tests.conftest import LABEL, PYTHONS, TEMPLATE, BakedProject, docker, wait_for_page
 from tests.readme import blocks, commands, section
+from tools.questions import base_image
 
 pytestmark = pytest.mark.container
 
@@ -245,7 +246,7 @@ def test_a_proxy_leaves_no_trace(network: Network, image_tag: str, proxy: Server
 def mirror(image_tag: str) -> str:
     """Return the host of a mirror that has the base image, with a label by which it is known again."""
     host = f"mirror-{TOKEN}.example.org"
-    base = f"python:{PYTHONS[0]}-slim-trixie"
+    base = base_image(PYTHONS[0])
     docker("build", f"--tag={host}/{base}", f"--label={LABEL}", "-", text=f"FROM {base}\nLABEL mirrored=yes\n")
     return host
 

@@ -13,6 +13,7 @@ import pytest
 from scripts.release import links, versions
 from tests.conftest import TEMPLATE, TOOLS, BakedProject, Forge
 from tests.readme import blocks, section
+from tools.questions import REPOSITORY, shorthand
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 CHANGE = "\n### Fixed\n\n- Something.\n"
@@ -88,13 +89,13 @@ def test_the_command_it_prints_publishes_the_release_and_services_are_made_from_
     here = BakedProject(tmp_path, TOOLS.parent)
 
     [bake] = [block for block in blocks(section(README, "Releases"), "sh") if "--checkout" in block]
-    assert bake == "cookiecutter gh:org/template --checkout v0.1.0\n"
+    assert bake == f"cookiecutter {shorthand()} --checkout v0.1.0\n"
     here.run("bash", "-c", f"{bake.strip().replace('v0.1.0', 'v0.2.0')} --no-input")
 
     service = tmp_path / "hello-service"
     recorded = json.loads((service / ".cookiecutter.json").read_text(encoding="utf-8"))
     assert recorded["_template_version"] == "0.2.0"
-    assert "cruft link https://github.com/org/template --checkout v0.2.0 " in (service / "README.md").read_text()
+    assert f"cruft link {REPOSITORY} --checkout v0.2.0 " in (service / "README.md").read_text()
     assert "After the release" not in (service / "app/views.py").read_text()
 
 
@@ -119,6 +120,16 @@ def test_the_first_release_needs_no_tag_before_it(main: Forge) -> None:
         ("0.2.0", "git switch -q -c other", "releases are made on main, this is other: git switch main"),
         ("0.2.0", "git switch -q --detach", "releases are made on main, this is no branch: git switch main"),
         ("0.2.0", "echo >> README.md", "the work tree is not clean: commit or remove README.md first"),
+        (
+            "0.2.0",
+            "git tag --delete v0.1.0",
+            "the first release is 0.1.0, as README.md and cookiecutter.json say, not 0.2.0",
+        ),
+        (
+            "0.1.0",
+            "git tag --delete v0.1.0 && sed -i s/v0.1.0/v0.0.9/ README.md && git commit -qam x",
+            "the first release is 0.0.9, as README.md and cookiecutter.json say, not 0.1.0",
+        ),
         ("0.2.0", "touch new", "the work tree is not clean: commit or remove new first"),
         (
             "0.2.0",

@@ -21,13 +21,13 @@ RESULTS: dict[str, Any] = json.loads((BENCHMARKS / "rollout.json").read_text(enc
 # ---- the results in the repository ----
 
 
-def test_the_readme_and_the_plot_say_what_was_measured() -> None:
-    readme = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+def test_the_page_and_the_plot_say_what_was_measured() -> None:
+    page = (TEMPLATE / "docs/figures.md").read_text(encoding="utf-8")
     on, of = RESULTS["machine"], RESULTS["versions"]
 
-    assert rollout.table(RESULTS) in readme
-    assert f"{RESULTS['rate']} requests a second" in readme
-    assert (on["cpus"], of["docker"][:4], of["python"]) == (2, "26.1", "3.14"), "the README names machine and versions"
+    assert rollout.table(RESULTS) in page
+    assert f"{RESULTS['rate']} requests a second" in page
+    assert (on["cpus"], of["docker"][:4], of["python"]) == (2, "26.1", "3.14"), "the page names machine and versions"
     assert (BENCHMARKS / "rollout.svg").read_text(encoding="utf-8") == timeline.draw(RESULTS)
 
 

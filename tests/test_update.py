@@ -7,11 +7,12 @@ import pytest
 
 from tests.conftest import TOOLS, Bake, BakedProject, Forge
 from tests.readme import commands, section
+from tools.questions import REPOSITORY, shorthand
 
 ANSWERS = {"project_name": 'It\'s a "Shop" & more', "project_slug": "shop", "owner": "acme/web", "port": "8080"}
 CREATE = {
-    "cruft": ["cruft", "create", "https://github.com/org/template", "--no-input", "--extra-context"],
-    "cookiecutter": ["cookiecutter", "gh:org/template", "--no-input"],
+    "cruft": ["cruft", "create", REPOSITORY, "--no-input", "--extra-context"],
+    "cookiecutter": ["cookiecutter", shorthand(), "--no-input"],
 }
 
 

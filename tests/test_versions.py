@@ -11,7 +11,7 @@ import yaml
 
 from scripts.release import versions
 from tests.conftest import TEMPLATE, Bake
-from tools.questions import CHOICES
+from tools.questions import CHOICES, VERSION, base_image
 
 SERVICE = TEMPLATE / "{{cookiecutter.project_slug}}"
 PYTHONS = CHOICES["python_version"]
@@ -19,7 +19,6 @@ DEFAULT = PYTHONS[0]
 # Enough to develop a service and to bake one; no image has it.
 OLDEST = "3.11"
 NEWEST = max(PYTHONS, key=lambda version: int(version.partition(".")[2]))
-VERSION = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))["_template_version"]
 
 
 def _text(name: str) -> str:
@@ -35,13 +34,11 @@ NAMED = {
     "README.md": [
         f"| `python_version` | `{DEFAULT}` | one of {', '.join(PYTHONS)} |",
         f"one lock with hashes for Python {OLDEST} to {NEWEST} on Linux, macOS and Windows",
-        f"`python:{DEFAULT}-slim-trixie`",
         f"All you need is Python {OLDEST} or newer",
     ],
     ".ci/base-images": [f"${{PYTHONS:-{' '.join(PYTHONS)}}}"],
     ".ci/run": [f"for version in {' '.join(PYTHONS)}; do"],
     "Makefile": [f"Python {OLDEST} or newer", "sys.version_info < (3, 11)"],
-    "tests/conftest.py": [f'os.environ.get("PYTHONS", "{DEFAULT}")'],
     "workshop/kit.py": [f'PYTHON = "{DEFAULT}"', "OLDEST = (3, 11)"],
     "pyproject.toml": [f"--python-version={OLDEST} "],
     "requirements.txt": [f"--python-version={OLDEST} "],
@@ -90,12 +87,12 @@ def test_an_answer_is_the_only_python_that_a_service_names(bake: Bake, version: 
             )
             found |= set(re.findall(r"python:(3\.\d+)", content.decode()))
             assert found <= {version, OLDEST}, name
-        assert f"python:{version}-slim-trixie" in files["Dockerfile"].decode()
+        assert base_image(version) in files["Dockerfile"].decode()
 
 
 def test_benchmarks_and_workshop_build_on_the_default_python_and_the_debian_of_a_service() -> None:
     """But for the exhibit, which is old on purpose, and what was built or measured."""
-    [debian] = re.findall(r"^FROM python:.*-slim-(\w+)", (SERVICE / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    debian = base_image(DEFAULT).rpartition("-")[2]
     named: set[str] = set()
     for folder in ("benchmarks", "workshop"):
         for path in (TEMPLATE / folder).rglob("*"):

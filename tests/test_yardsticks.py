@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PYTHONS, TEMPLATE, BakedProject, docker
+from tools.questions import base_image
 
 pytestmark = pytest.mark.container
 
@@ -43,7 +44,7 @@ def _own_history(image: str) -> list[str]:
         lines = docker("history", "--no-trunc", "--format", "json", name).splitlines()
         return [json.loads(line)["CreatedBy"] for line in lines]
 
-    return history(image)[: -len(history(f"python:{PYTHONS[0]}-slim-trixie"))]
+    return history(image)[: -len(history(base_image(PYTHONS[0])))]
 
 
 def test_cis_docker_benchmark_section_4(image: str) -> None:

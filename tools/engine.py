@@ -20,14 +20,6 @@ from docker import started as running
 
 __all__ = ["LABEL", "Container", "DockerError", "Image", "problem", "remove_leftovers", "run", "running"]
 
-# As every Dockerfile of the template names it; for the others see `base_image`.
-VARIANT = "slim-trixie"
-
-
-def base_image(python_version: str, variant: str = VARIANT) -> str:
-    """Return the name of a base image."""
-    return f"python:{python_version}-{variant}"
-
 
 def output(*arguments: str) -> str:
     """Return what a docker command prints; raise DockerError if it fails."""

@@ -52,6 +52,7 @@ from benchmarks import bench, rollout
 from tools import engine
 from tools.baking import bake
 from tools.contract import Contract
+from tools.questions import base_image
 from workshop import charts
 from workshop.ladder import HERE, LOCK, PLANTED, PORT, PYTHON, Rung, assemble, rungs
 
@@ -91,7 +92,8 @@ Result = dict[str, Any]
 
 def base_images(version: str) -> dict[str, str]:
     """Return the names of the slim and of the full base image."""
-    return {"slim": engine.base_image(version), "full": engine.base_image(version, "trixie")}
+    slim = base_image(version)
+    return {"slim": slim, "full": slim.replace("-slim", "")}
 
 
 def pulled(image: str) -> bool:

@@ -1,14 +1,14 @@
 # In the spirit of a typical blog post about small Flask images: a builder, a virtual environment, a user of its own.
 # It is here to be measured against, not to be copied.
-ARG PYTHON_VERSION=3.14
-FROM python:${PYTHON_VERSION}-slim-trixie AS builder
+ARG BASE_IMAGE=python:3.14-slim-trixie
+FROM ${BASE_IMAGE} AS builder
 WORKDIR /app
 RUN python -m venv /opt/venv
 ENV PATH="/opt/venv/bin:$PATH"
 COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt
 
-FROM python:${PYTHON_VERSION}-slim-trixie
+FROM ${BASE_IMAGE}
 RUN useradd --create-home appuser
 WORKDIR /app
 COPY --from=builder /opt/venv /opt/venv

@@ -26,14 +26,13 @@ def test_a_killed_worker_takes_only_its_own_requests_along(slow_service: docker.
         workers: list[int] = []
         while len(set(workers)) < 2 and time.monotonic() < deadline:  # one that has just been forked takes none yet
             stack.close()
-            connections = [stack.enter_context(_kept_open(slow_service)) for _ in range(20)]
-            with ThreadPoolExecutor(20) as clients:  # at once, so that more than one worker gets some of them
+            connections = [stack.enter_context(_kept_open(slow_service)) for _ in range(50)]
+            with ThreadPoolExecutor(50) as clients:  # at once, so that more than one worker gets some of them
                 workers = [int(answer) for answer in clients.map(lambda c: _ask(c, "/contract/worker"), connections)]
         assert len(set(workers)) > 1, "a single worker holds every request: whatever kills it takes all of them along"
         victim = workers[0]
-        with ThreadPoolExecutor(20) as clients:
-            # Longer than an engine that is busy takes to send a signal.
-            answers = [clients.submit(_ask, connection, "/contract/sleep?2") for connection in connections]
+        with ThreadPoolExecutor(50) as clients:
+            answers = [clients.submit(_ask, connection, "/contract/sleep?0.5") for connection in connections]
             time.sleep(0.2)
             slow_service.signal("SIGKILL", [victim])
         lost = [worker for worker, answer in zip(workers, answers, strict=True) if answer.exception()]

@@ -56,18 +56,8 @@ def started(image: docker.Image, *options: str, workers: int = WORKERS) -> Itera
     injected = ("--mount", docker.INJECTED, "--env", "PYTHONPATH=/contract")
     with docker.started(image, *ON, *injected, "--env", f"WEB_CONCURRENCY={workers}", *options) as container:
         container.wait_until_serving()
-        wait_until(lambda: can_be_scraped(container), "there are no metrics")
         assert container.wait_for_workers(workers + 1) == workers + 1, "one process more than workers, for the metrics"
         yield container
-
-
-def can_be_scraped(container: docker.Container) -> bool:
-    """Tell whether the exporter responds; it starts at the same time as the service, and may be ready later."""
-    try:
-        Scraped(container)
-    except (OSError, http.client.HTTPException):
-        return False
-    return True
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
@@ -191,6 +181,15 @@ def test_slow_scrapers_hurt_nobody(image: docker.Image) -> None:
         wait_until(lambda: can_be_scraped(container), "slow scrapers are never sent away", 30)
 
 
+def can_be_scraped(container: docker.Container) -> bool:
+    """Tell whether the exporter responds."""
+    try:
+        Scraped(container)
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
+
+
 def test_metrics_are_there_while_all_threads_are_busy(image: docker.Image) -> None:
     """A service is looked at when it hangs. Fix: answer scrapes in a process of its own."""
     with started(image, "--env", "THREADS=1", workers=1) as container, ThreadPoolExecutor() as clients:
@@ -205,20 +204,19 @@ def test_metrics_are_there_while_all_threads_are_busy(image: docker.Image) -> No
 
 def test_metrics_change_neither_life_nor_stop(image: docker.Image) -> None:
     """Read-only, as any user, in little memory (README.md names 80 MiB), with a clean log, and ended at once."""
-    # Whatever would wait does so for longer than Docker, which kills it after 10 s.
-    limits = ("--user", "1234567:0", "--memory", "80m", "--memory-swap", "80m", "--env", "GRACEFUL_TIMEOUT=60")
+    limits = ("--user", "1234567:0", "--memory", "80m", "--memory-swap", "80m")
     with docker.started(image, *ON, *limits) as container:
         container.wait_until_serving()
-        wait_until(lambda: can_be_scraped(container), "there are no metrics")
         assert container.wait_for_workers(2) == 2
         assert load(container, requests=2000, clients=10) == []
         wait_until(lambda: Scraped(container).answered >= 2000, "not all requests are counted")
         container.request("/healthz")
         assert Scraped(container).total("http_requests_total", route="/healthz") == 0
-        container.stop()
+        seconds = container.stop()
         state, lines = container.state, container.logs
 
     assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
+    assert seconds < 3, f"the stop took {seconds:.1f} s"
     assert not [line for line in lines if '"level": "INFO"' not in line]
     assert not [line for line in lines if "/metrics" in line], "scrapes are logged"
 
