@@ -31,11 +31,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-import resvg_py
-
 from benchmarks import bench, timeline
 from benchmarks.bench import LABEL, console, run
 from benchmarks.timeline import BIN
+from tools.charts import save
 
 HERE = Path(__file__).parent
 REPLICAS = ("web-a", "web-b")
@@ -429,10 +428,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
     """Write the numbers, and the plot as SVG and as PNG, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rollout.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    svg = timeline.draw(results)
-    (folder / "rollout.svg").write_text(svg, encoding="utf-8")
-    png = resvg_py.svg_to_bytes(svg_string=svg, zoom=2, sans_serif_family="DejaVu Sans")
-    (folder / "rollout.png").write_bytes(bytes(png))
+    save(timeline.draw(results), folder / "rollout")
 
 
 def main() -> int:
