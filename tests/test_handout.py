@@ -20,7 +20,7 @@ from pypdf import PdfReader
 from tests.browser import Browser, running
 from tests.conftest import TEMPLATE, skip_or_fail
 from workshop import page
-from workshop.handout import CHARTS, MEASURES, SERVICE, HandoutError, Measure, contract_rows, environment, fill
+from workshop.handout import CHARTS, MEASURES, SERVICE, HandoutError, Measure, changed, contract_rows, environment, fill
 from workshop.ladder import rungs
 
 WORKSHOP = TEMPLATE / "workshop"
@@ -228,6 +228,25 @@ def test_a_false_claim_is_one_line_that_says_where(results: Path, tmp_path: Path
 
     line = 1 + SOURCE[: SOURCE.index("{{ slim.bytes |")].count("\n")
     assert told == f"handout: handout.md, line {line}: 5.0\u00a0MB is not less than 5.0\u00a0MB\n"
+
+
+def test_a_diff_shows_what_is_new_and_no_more(results: Path) -> None:
+    every: Any = environment(results).globals["rungs"]
+    told = {rung["name"]: rung for rung in every}
+    files = {name: list(changed(rung["before"], rung["after"])) for name, rung in told.items()}
+
+    assert not told["naive"]["before"], "the first rung is printed as it is"
+    [(name, kind, lines)] = files["slim"]
+    assert (name, kind) == ("Dockerfile", "changed")
+    assert re.findall(r"^[-+].*", lines, re.MULTILINE) == ["-FROM python:3.14-trixie", "+FROM python:3.14-slim-trixie"]
+    assert [(name, kind) for name, kind, _ in files["context"]] == [(".dockerignore", "new")]
+    [_, (_, _, lock)] = files["locked"]
+    hashes = re.findall(r"--hash=sha256:(\S+)", lock)
+    assert len(hashes) == len(re.findall("==", (SERVICE / "requirements.txt").read_text(encoding="utf-8")))
+    assert {len(shown) for shown in hashes} == {9}
+    assert (told["template"]["before"], list(told["template"]["after"])) == ({}, ["Dockerfile"])
+    [(_, _, lines)] = files["distroless"]
+    assert "-ARG RUNTIME=slim\n+ARG RUNTIME=distroless\n" in lines
 
 
 def test_rows_of_the_contract_are_cited_by_their_words(shown: Page) -> None:

@@ -20,7 +20,7 @@ import pytest
 from benchmarks import bench
 from tests.conftest import PYTHONS, TEMPLATE, Bake
 from workshop import charts, measure
-from workshop.ladder import CANARY, LADDER, PLANTED, PYTHON, Rung, assemble, diff, rungs
+from workshop.ladder import CANARY, LADDER, PLANTED, PYTHON, Rung, assemble, rungs
 
 Result = dict[str, Any]
 
@@ -246,21 +246,6 @@ def test_another_python_takes_the_place_of_the_one_in_the_dockerfile(tmp_path: P
 
         assert "FROM python:3.13-" in dockerfile
         assert "3.14" not in dockerfile
-
-
-def test_a_diff_shows_what_is_new_and_no_more() -> None:
-    assert diff(1).count("\n--- /dev/null") + diff(1).startswith("--- /dev/null") == len(RUNGS[0].files())
-    assert [line for line in diff(2).splitlines() if re.match(r"[-+][^-+]", line)] == [
-        "-FROM python:3.14-trixie",
-        "+FROM python:3.14-slim-trixie",
-    ]
-    assert diff(4).startswith("--- /dev/null\n+++ b/.dockerignore\n")
-    assert diff(8).count("+++ ") == 2
-    hashes = re.findall(r"--hash=sha256:(\S+)", diff(8))
-    assert len(hashes) == len(bench.pins(TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt"))
-    assert {len(shown) for shown in hashes} == {9}
-    assert "+++ b/app" not in diff(9)
-    assert "-ARG RUNTIME=slim\n+ARG RUNTIME=distroless\n" in diff(10)
 
 
 # ---- the results in the repository ----
