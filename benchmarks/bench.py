@@ -33,9 +33,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.chart import Bars, draw
 from tools import engine
 from tools.baking import SERVICE, bake
+from tools.charts import Caption, Group, ratios, save
 from tools.questions import base_image
 
 HERE = Path(__file__).parent
@@ -347,13 +347,13 @@ class Results:
                 row.append(shown)
             yield [*row, f"{self.ratio(measure):.2f}"]
 
-    def bars(self) -> Iterator[Bars]:
+    def bars(self) -> Iterator[Group]:
         """Return the measures as groups of bars: ratios to the two-stage baseline."""
         for measure in filter(self.medians.__contains__, MEASURES):
             if measure is not ON_TOP:
                 values = self.medians[measure]
                 bars = {name: (self.ratio(measure, name), measure.show(value)) for name, value in values.items()}
-                yield Bars(measure.title, bars, measure.more_is_better)
+                yield Group(measure.title, bars, measure.more_is_better)
 
 
 def machine(options: Options) -> dict[str, str]:
@@ -404,9 +404,11 @@ def report(results: Results, facts: dict[str, str], output: Path) -> None:
     lines = "".join(f"- {name}: {value}\n" for name, value in facts.items())
     tables = f"{markdown(header, results.rows())}\n{markdown(target_header, targets)}"
     (output / "results.md").write_text(f"# Measured by `make bench`\n\n{lines}\n{tables}\n![Chart](chart.svg)\n")
-    footer = [f"{facts['Machine']} · Docker {facts['Docker']}", f"{facts['Versions']} · {facts['Date']}"]
-    (output / "chart.svg").write_text(draw(list(results.bars()), NAMES, footer))
-    console.print(f"Written: results.md, results.json, chart.svg in {output}")
+    note = "Each bar with its ratio, and what was measured. An arrow: the bar is longer."
+    source = f"{facts['Machine']} · Docker {facts['Docker']}\n{facts['Versions']} · {facts['Date']}"
+    caption = Caption("Ratios to the two-stage baseline", note, source)
+    save(ratios(caption, list(results.bars())), output / "chart")
+    console.print(f"Written: results.md, results.json, chart.svg, chart.png in {output}")
 
 
 def arguments() -> argparse.Namespace:

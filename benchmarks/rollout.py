@@ -32,13 +32,12 @@ from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
-import resvg_py
-
 from benchmarks import bench, timeline
 from benchmarks.bench import console
 from benchmarks.timeline import BIN
 from tools import engine
 from tools.baking import SERVICE, bake
+from tools.charts import save
 
 HERE = Path(__file__).parent
 REPLICAS = ("web-a", "web-b")
@@ -431,10 +430,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
     """Write the numbers, and the plot as SVG and as PNG, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rollout.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    svg = timeline.draw(results)
-    (folder / "rollout.svg").write_text(svg, encoding="utf-8")
-    png = resvg_py.svg_to_bytes(svg_string=svg, zoom=2, sans_serif_family="DejaVu Sans")
-    (folder / "rollout.png").write_bytes(bytes(png))
+    save(timeline.draw(results), folder / "rollout")
 
 
 def main() -> int:

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Environment, FileSystemLoader
 from pypdf import PdfReader
 
 from tests.browser import Browser, running
 from tests.conftest import TEMPLATE, skip_or_fail
 from workshop import page
-from workshop.handout import CHARTS, MEASURES, PLACEHOLDER, SERVICE, Facts, HandoutError, contract_rows
+from workshop.handout import CHARTS, MEASURES, SERVICE, HandoutError, Measure, changed, contract_rows, environment, fill
+from workshop.ladder import rungs
 
 WORKSHOP = TEMPLATE / "workshop"
 RESULTS = WORKSHOP / "results/ladder.json"
 SOURCE = (WORKSHOP / "handout.md").read_text(encoding="utf-8")
+# What an author has written: the source without what Jinja puts in.
+WRITTEN = "".join(value for _, kind, value in Environment().lex(SOURCE) if kind == "data")
 
 CHAPTERS = [
     "Why, and what",
@@ -121,27 +125,19 @@ def doctored(results: Path, destination: Path, **numbers: Any) -> Path:
 # ---- what it says ----
 
 
-def test_no_placeholder_is_left_and_the_chapters_are_there(shown: Page) -> None:
-    assert not re.findall(r"\{\{ ?\w[^}]*\}\}", shown.text)
+def test_the_chapters_are_there_and_nothing_of_jinja(shown: Page) -> None:
+    assert not re.findall(r"\{\{ ?\w[^}]*\}\}|\{%", shown.text)
     assert re.findall(r'<h2 id="[^"]+">(.*?)</h2>', shown.html) == CHAPTERS
 
 
-def test_every_rung_of_the_ladder_is_told(results: Path) -> None:
-    facts = Facts(results)
-    facts.fill(SOURCE)
-
-    first, *others = facts.ladder
-    expected = {f"files {first}"} | {f"{verb} {rung}" for rung in others for verb in ("claims", "diff", "gains")}
-    # What the template bakes has little in common with the rung below: it is printed as a whole.
-    expected = expected - {"diff template"} | {"baked template Dockerfile"}
-    expected |= {f"{verb} {rung}" for rung in facts.ladder for verb in ("title", "idea")}
-    assert expected <= facts.used, expected - facts.used
-    assert {f"chart {name}" for name in CHARTS} <= facts.used
+def test_every_rung_of_the_ladder_is_told_and_every_chart_shown() -> None:
+    assert re.findall(r"\{% call rung\((\w+)\) %\}", SOURCE) == [rung.name for rung in rungs()]
+    assert re.findall(r'\{\{ chart\("(\w+)"\) \}\}', SOURCE) == list(CHARTS)
 
 
 def numbers_in(text: str) -> list[str]:
     """Find numbers with units, in digits and in words, and ratios in words."""
-    text = re.sub(r"\s+", " ", PLACEHOLDER.sub("", text))
+    text = re.sub(r"\s+", " ", text)
     return [
         *re.findall(rf"(?<![\w.])\d[\d.,]*(?: |-)?{UNITS}\b|(?<![\w.])\d[\d.,]* ?[%\u00d7]", text),
         *re.findall(rf"\b{WORDS} {UNITS}\b|{RATIOS}", text, re.IGNORECASE),
@@ -149,7 +145,7 @@ def numbers_in(text: str) -> list[str]:
 
 
 def test_no_number_in_the_text_was_written_by_hand() -> None:
-    assert numbers_in(SOURCE) == [], "take it from the results by a placeholder, see workshop/handout.py"
+    assert numbers_in(WRITTEN) == [], "take it from the results, see workshop/handout.py"
 
 
 @pytest.mark.parametrize(
@@ -170,31 +166,87 @@ def test_the_search_for_numbers_finds(sentence: str) -> None:
     assert numbers_in(sentence)
 
 
-@pytest.mark.parametrize("key", MEASURES)
-def test_every_measured_number_comes_from_the_results(key: str, results: Path, tmp_path: Path) -> None:
-    facts = Facts(doctored(results, tmp_path, **{key: 7654}))
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.key)
+def test_every_measured_number_comes_from_the_results(measure: Measure, results: Path, tmp_path: Path) -> None:
+    jinja = environment(doctored(results, tmp_path, **{measure.key: 7654}))
 
-    assert facts.do_summary().count(MEASURES[key].written(7654)) == len(facts.rungs)
+    summary = jinja.from_string('{% from "macros.jinja" import summary %}{{ summary() }}').render()
+    assert summary.count(measure.written(7654)) == len(rungs())
 
 
-def test_what_could_not_be_measured_is_said_so(results: Path, tmp_path: Path) -> None:
-    facts = Facts(doctored(results, tmp_path, **dict.fromkeys(MEASURES), exit_code=None))
+def failure(results: Path, tmp_path: Path, **numbers: Any) -> str:
+    """Make the handout of results in which some numbers are others; return why it cannot be made."""
+    command = [sys.executable, "-m", "workshop.handout", "--results", str(doctored(results, tmp_path, **numbers))]
+    done = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    return done.stderr
 
-    text = facts.fill(SOURCE)
-    assert "not measured" in text
+
+def test_a_number_that_was_not_measured_fails_in_one_line(results: Path, tmp_path: Path) -> None:
+    line = 1 + SOURCE[: SOURCE.index("{{ naive.stop_seconds }}")].count("\n")
+
+    told = failure(results, tmp_path, stop_seconds=None)
+    assert told == f"handout: handout.md, line {line}: this number was not measured\n"
+
+
+def test_a_name_that_does_not_exist_fails_in_one_line(results: Path, tmp_path: Path) -> None:
+    jinja = environment(results)
+    assert isinstance(jinja.loader, FileSystemLoader)
+    jinja.loader.searchpath.append(str(tmp_path))
+    (tmp_path / "wrong.md").write_text("All is well.\n\nIt takes {{ naive.bites }}.\n")
+
+    with pytest.raises(HandoutError, match=r"wrong.md, line 3: .* no attribute 'bites'"):
+        fill(jinja, "wrong.md")
+
+
+def test_only_packages_may_be_missing_as_not_every_system_has_the_scanner(results: Path, tmp_path: Path) -> None:
+    assert "packages to report" in fill(environment(results))
+    text = fill(environment(doctored(results, tmp_path, packages=None)))
+
+    assert "packages to report" not in text
     assert "None" not in text
 
 
-def test_a_claim_that_is_not_true_stops_the_build(results: Path, tmp_path: Path) -> None:
-    claims = [found for found in PLACEHOLDER.finditer(SOURCE) if found[1] in {"less", "fewer", "times"}]
-    assert len(claims) >= 6
+CLAIM = re.compile(r"\{\{ (\w+)\.(\w+) \| (less_than|fewer_than|times)\(\w+\.(\w+)\) \}\}")
 
-    for found in claims:
-        key, *_ = found[2].split()
-        facts = Facts(doctored(results, tmp_path, **{key: 5}))
-        broken = "more" if found[1] == "times" else "less"
-        with pytest.raises(HandoutError, match=rf"{re.escape(found[0])}: .* that is not {broken}"):
-            facts.fill(f"It takes {found[0]}.")
+
+def test_a_claim_that_is_not_true_stops_the_build(results: Path, tmp_path: Path) -> None:
+    claims = list(CLAIM.finditer(SOURCE))
+    assert len(claims) == len(re.findall("less_than|fewer_than|times\\(", SOURCE)) >= 6
+
+    for claim in claims:
+        _, key, verb, other = claim.groups()
+        assert key == other, f"{claim[0]} compares different measures"
+        jinja = environment(doctored(results, tmp_path, **{key: 5}))
+        broken = "more" if verb == "times" else "less"
+        with pytest.raises(HandoutError, match=rf"is not {broken} than"):
+            jinja.from_string(f"It takes {claim[0]}.").render()
+
+
+def test_a_false_claim_is_one_line_that_says_where(results: Path, tmp_path: Path) -> None:
+    told = failure(results, tmp_path, bytes=5_000_000)
+
+    line = 1 + SOURCE[: SOURCE.index("{{ slim.bytes |")].count("\n")
+    assert told == f"handout: handout.md, line {line}: 5.0\u00a0MB is not less than 5.0\u00a0MB\n"
+
+
+def test_a_diff_shows_what_is_new_and_no_more(results: Path) -> None:
+    every: Any = environment(results).globals["rungs"]
+    told = {rung["name"]: rung for rung in every}
+    files = {name: list(changed(rung["before"], rung["after"])) for name, rung in told.items()}
+
+    assert not told["naive"]["before"], "the first rung is printed as it is"
+    [(name, kind, lines)] = files["slim"]
+    assert (name, kind) == ("Dockerfile", "changed")
+    assert re.findall(r"^[-+].*", lines, re.MULTILINE) == ["-FROM python:3.14-trixie", "+FROM python:3.14-slim-trixie"]
+    assert [(name, kind) for name, kind, _ in files["context"]] == [(".dockerignore", "new")]
+    [_, (_, _, lock)] = files["locked"]
+    hashes = re.findall(r"--hash=sha256:(\S+)", lock)
+    assert len(hashes) == len(re.findall("==", (SERVICE / "requirements.txt").read_text(encoding="utf-8")))
+    assert {len(shown) for shown in hashes} == {9}
+    assert (told["template"]["before"], list(told["template"]["after"])) == ({}, ["Dockerfile"])
+    [(_, _, lines)] = files["distroless"]
+    assert "-ARG RUNTIME=slim\n+ARG RUNTIME=distroless\n" in lines
 
 
 def test_rows_of_the_contract_are_cited_by_their_words(shown: Page) -> None:
@@ -212,7 +264,7 @@ def test_rows_of_the_contract_are_cited_by_their_words(shown: Page) -> None:
     for anchor, number, words in cited:
         assert anchor == number
         assert words == scorecard.ROWS[int(number)]
-    assert not re.search(r"\brows? \d", PLACEHOLDER.sub("", SOURCE)), "a row is cited by hand"
+    assert not re.search(r"\brows? \d", WRITTEN), "a row is cited by hand"
 
 
 def test_each_mistake_has_symptom_cause_cure_and_a_row() -> None:
@@ -224,7 +276,7 @@ def test_each_mistake_has_symptom_cause_cure_and_a_row() -> None:
     for mistake in mistakes:
         terms = re.findall(r"^(\S.*)\n: ", mistake, re.MULTILINE)
         assert terms == ["Symptom", "Cause", "Cure", "Caught by"], mistake
-        assert re.search(r"^Caught by\n: (\{\{ row \d+ \}\}(; )?)+$", mistake, re.MULTILINE), mistake
+        assert re.search(r"^Caught by\n: (\{\{ row\(\d+\) \}\}(; )?)+$", mistake, re.MULTILINE), mistake
 
 
 def test_links_and_anchors_resolve(shown: Page) -> None:
@@ -329,12 +381,13 @@ def printed(chromium: str, handout: Path) -> PdfReader:
 
 def test_each_page_of_the_pdf_has_its_number(printed: PdfReader) -> None:
     count = len(printed.pages)
+    [title] = re.findall(r"^# (.*)$", SOURCE, re.MULTILINE)
 
     assert 15 < count < 60
     for number, sheet in enumerate(printed.pages, start=1):
         text = sheet.extract_text()
         assert f"{number} of {count}" in text
-        assert SOURCE.partition("\n")[0].removeprefix("# ") in text, "the title at the foot of the pages is another"
+        assert title in text, "the title at the foot of the pages is another"
         assert [round(float(side)) for side in sheet.mediabox[2:]] == [595, 842], "not A4"
 
 

@@ -1,15 +1,8 @@
-"""The rungs of the ladder: what each is made of, and in what it differs from the one before.
+"""The rungs of the ladder, as ladder.toml lists them: what each is made of."""
 
-from workshop.ladder import diff, rungs
-rungs()         the rungs as ladder.toml lists them
-diff(5)         what rung 5 changes, as a unified diff of all files
-"""
-
-import difflib
 import functools
 import hashlib
 import random
-import re
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -130,36 +123,3 @@ def assemble(rung: Rung, folder: Path, python_version: str = PYTHON) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return context
-
-
-def diff(number: int) -> str:
-    """Return what a rung changes, as a unified diff of all files between it and the one before.
-
-    The first rung is compared with nothing. Rungs that the template makes are compared by what surrounds the service,
-    the Dockerfile and its .dockerignore, as the service is another one. Of the hashes of a lock only the first of each
-    package is shown.
-    """
-    ladder = {rung.number: rung for rung in rungs()}
-    new = ladder[number].files()
-    old = ladder[number - 1].files() if number > 1 else {}
-    if ladder[number].bake is not None:
-        old, new = ({name: files[name] for name in ("Dockerfile", ".dockerignore")} for files in (old, new))
-    names = sorted(old.keys() | new.keys(), key=lambda name: (name != "Dockerfile", name))
-    return "".join(_diff_of_file(name, old.get(name), new.get(name)) for name in names)
-
-
-def _diff_of_file(name: str, old: bytes | None, new: bytes | None) -> str:
-    lines = difflib.unified_diff(
-        _shown(old),
-        _shown(new),
-        fromfile="/dev/null" if old is None else f"a/{name}",
-        tofile="/dev/null" if new is None else f"b/{name}",
-    )
-    return "".join(lines)
-
-
-def _shown(content: bytes | None) -> list[str]:
-    """Return the lines of a file, with one hash for each package of a lock."""
-    text = (content or b"").decode()
-    text = re.sub(r"(--hash=sha256:\w{8})\w+(?: \\\n +--hash=\S+)*", r"\1…", text)
-    return text.splitlines(keepends=True)

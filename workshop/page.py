@@ -5,13 +5,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mdit_py_plugins.anchors import anchors_plugin
@@ -25,7 +25,7 @@ from pypdf import PdfReader
 SCROLLS = '<div class="scroll" tabindex="0">'
 # Lines of code that find a place on any page without leaving much of the one before empty.
 SHORT = 18
-STYLE = Path(__file__).with_name("style.css")
+HERE = Path(__file__).parent
 # By name on PATH, and where the installers of Windows and macOS put them. CHROMIUM names another.
 BROWSERS = (
     *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge"),
@@ -73,15 +73,6 @@ def headings(tokens: Sequence[Token], markdown: MarkdownIt) -> Iterator[Heading]
             yield Heading(int(token.tag[1]), str(token.attrGet("id")), title)
 
 
-def contents(found: Sequence[Heading], pages: Mapping[str, int] | None) -> str:
-    """Return the table of contents; for print with the page on which each entry stands."""
-    lines = []
-    for heading in found:
-        page = "" if pages is None else f'<span class="page">{pages.get(heading.anchor, 0)}</span>'
-        lines.append(f'<li class="level-{heading.level}"><a href="#{heading.anchor}">{heading.html}{page}</a></li>')
-    return f'<nav aria-label="Contents"><p>Contents</p><ol>{"".join(lines)}</ol></nav>'
-
-
 def colours() -> str:
     """Return the colours of code, by day and by night."""
     day, night = (
@@ -93,40 +84,32 @@ def colours() -> str:
     return f"{day}\n@media screen and (prefers-color-scheme: dark) {{\n{night}\n}}"
 
 
+def jinja(**options: Any) -> Environment:
+    """Return Jinja for the templates of this folder, in which a name that does not exist is an error."""
+    return Environment(  # noqa: S701  Markdown is to hold HTML, and in the page markdown-it has escaped what must be
+        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options
+    )
+
+
 def web_page(text: str, pages: Mapping[str, int] | None = None) -> str:
-    """Return the page: a title with what is above the first chapter, the contents, a section for each chapter."""
+    """Return the page; for print with the page on which each chapter stands in the table of contents."""
     markdown = parser()
     tokens = markdown.parse(text)
     body = markdown.renderer.render(tokens, markdown.options, {})
     body = body.replace("<table>", f"{SCROLLS}<table>").replace("</table>", "</table></div>")
     head, *chapters = re.split(r'(?=<h2 id=")', body)
-    sections = "\n".join(
-        f'<section class="{slug(re.sub("<[^>]+>", "", chapter.partition("</h2>")[0]))}">\n{chapter}</section>'
-        for chapter in chapters
-    )
-    title = re.search(r"<h1[^>]*>(.*?)</h1>", head)
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{title[1] if title else ''}</title>\n"
-        f"<style>\n{colours()}\n{STYLE.read_text(encoding='utf-8')}\n</style>\n</head>\n<body>\n"
-        f"<header>{head}</header>\n{contents(list(headings(tokens, markdown)), pages)}\n<main>\n{sections}\n</main>\n"
-        "</body>\n</html>\n"
+        jinja()
+        .get_template("page.html.jinja")
+        .render(
+            title=re.findall(r"<h1[^>]*>(.*?)</h1>", head)[0],
+            style=f"{colours()}\n{(HERE / 'style.css').read_text(encoding='utf-8')}",
+            head=head,
+            headings=list(headings(tokens, markdown)),
+            pages=pages,
+            chapters=[(re.findall(r'id="(.*?)"', chapter)[0], chapter) for chapter in chapters],
+        )
     )
-
-
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown; what stands for numbers is set to the right."""
-    ruler = ("---", *("---:" for _ in titles[1:]))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ruler, *rows))
-
-
-def picture(svg: Path, alternative: str) -> str:
-    """Return a chart as an image that is part of the page; as an image, its styles stay its own."""
-    data = b64encode(svg.read_bytes()).decode()
-    image = f'<img class="chart" alt="{escape(alternative)}" src="data:image/svg+xml;base64,{data}">'
-    return f"{SCROLLS}{image}</div>"
 
 
 def browser() -> str | None:
