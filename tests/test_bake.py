@@ -19,7 +19,6 @@ FILES_OF_ALL = {
     ".editorconfig",
     ".gitattributes",
     ".gitignore",
-    ".hadolint.yaml",
     "Dockerfile",
     "README.md",
     "SECURITY.md",
