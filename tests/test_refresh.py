@@ -244,6 +244,7 @@ def baseline(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Conf
     subprocess.run(["git", "init", "--quiet", path], check=True)
     pyproject = (path / "pyproject.toml").read_text(encoding="utf-8")
     pyproject = re.sub(r"(?s)^dev = \[.*?^\]", 'dev = ["flask", "pytest"]', pyproject, flags=re.MULTILINE)
+    pyproject = re.sub(r"(?m)^demo = .*", 'demo = ["flask"]', pyproject)
     (path / "pyproject.toml").write_text(pyproject, encoding="utf-8")
     for name, needed in {
         "requirements.in": "flask\ngunicorn\n",
@@ -257,6 +258,7 @@ def baseline(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Conf
         LOCKS[1]: "flask gunicorn pytest",
         LOCKS[2]: "flask pytest",
         LOCKS[3]: "flask pytest",
+        LOCKS[4]: "flask",
     }.items():
         head = (path / lock).read_text(encoding="utf-8").splitlines()[:2]
         pinned = [f"{name}=={VERSIONS[name]} --hash=sha256:{'0' * 64}" for name in names.split()]

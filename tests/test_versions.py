@@ -49,6 +49,7 @@ NAMED = {
     "workshop/kit.py": [f'PYTHON = "{DEFAULT}"', "OLDEST = (3, 11)"],
     "pyproject.toml": [f"--python-version {OLDEST} "],
     "requirements.txt": [f"--python-version {OLDEST} "],
+    "requirements-demo.txt": [f"--python-version {OLDEST} "],
     f"{SERVICE.name}/requirements.in": [f"--python-version {OLDEST} "],
     f"{SERVICE.name}/requirements-dev.in": [f"--python-version {OLDEST} "],
     f"{SERVICE.name}/requirements.txt": [f"--python-version {OLDEST} "],
