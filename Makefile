@@ -1,10 +1,11 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench bench-bake rollout readme audit gunicorn workshop handout kit lock doctor release
+.PHONY: help setup demo clean test lint bench bench-bake rollout readme audit gunicorn workshop handout kit lock doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
+	@echo "make clean        remove what make demo and make test left"
 	@echo "make test         run the test suite (container tests need Docker)"
 	@echo "make lint         check style and types of the template's own code"
 	@echo "make doctor SERVICE=../my-service  say what an older service lacks, and how to update it"
@@ -25,14 +26,25 @@ help:
 
 setup: .venv/installed
 
-.venv/installed: requirements.txt
+.venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.13" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt | .venv/bin/python
 	.venv/bin/python -m pip install --require-hashes -r requirements.txt
 	@touch $@
 
-demo: setup
+# A fifth of the packages, in the same versions: `make test` adds the others.
+demo: | .venv/bin/python
+	.venv/bin/python -m pip install --require-hashes -r requirements-demo.txt
 	.venv/bin/python scripts/demo.py
+
+clean:
+	-test ! -f demo/gunicorn.pid || kill "$$(cat demo/gunicorn.pid)"
+	-docker rm --force hello-service-demo
+	-docker image rm --force hello-service-demo
+	rm -rf demo .venv .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 test: setup
 	.venv/bin/pytest
@@ -67,7 +79,7 @@ kit: setup
 # By the command at the top of each. The development lock of the service keeps to the versions of the other.
 lock: setup
 	for lock in "{{cookiecutter.project_slug}}/requirements.txt" "{{cookiecutter.project_slug}}/requirements-dev.txt" \
-	    requirements.txt tests/checkov/requirements.txt; do \
+	    requirements.txt requirements-demo.txt tests/checkov/requirements.txt; do \
 	    command=$$(sed -n 's/^# *\(uv pip compile\)/\1 --upgrade --quiet/p' "$$lock") && \
 	    (cd "$$(dirname "$$lock")" && PATH="$(CURDIR)/.venv/bin:$$PATH" sh -c "$$command >/dev/null") || exit; \
 	done

@@ -1,4 +1,4 @@
-"""Bake the default service into demo/, run it, and print its page: `make demo`.
+"""Bake the default service into demo/, run it, and print its page: `make demo`. `make clean` removes all of it.
 
 With Docker the service is built into an image and run as a container. Without, the same application is served by the
 same gunicorn.conf.py from a virtual environment. Either way it goes on running, and the last lines say how to stop it.
@@ -6,45 +6,33 @@ same gunicorn.conf.py from a virtual environment. Either way it goes on running,
 
 import http.client
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-
-from rich.console import Console
 
 TEMPLATE = Path(__file__).parents[1]
 DEMO = TEMPLATE / "demo"
-NAME = "hello-service"
+PROJECT = DEMO / "hello-service"
+# Of image and container. Not that of the service, as its owner may have an image of that name.
+NAME = "hello-service-demo"
 PORT = 5000
 SECONDS_TO_START = 60
 
-console = Console(highlight=False)
-
 
 class DemoError(Exception):
-    """A step went wrong; the message says which and what it printed."""
+    """A step went wrong; the message says which."""
 
 
-@contextmanager
-def step(what: str) -> Iterator[None]:
-    """Show that something is going on, then how long it took."""
-    began = time.monotonic()
-    with console.status(f"{what} …"):
-        yield
-    console.print(f"{what}: {time.monotonic() - began:.1f} s")
-
-
-def run(*command: str, cwd: Path = TEMPLATE) -> str:
-    """Return what the command prints; raise DemoError with it if the command fails."""
-    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        raise DemoError(f"{' '.join(command)}\n{done.stdout}")
-    return done.stdout.strip()
+def run(*command: str, cwd: Path = PROJECT) -> None:
+    """Run a command with itself and its output in sight; raise DemoError if it fails."""
+    print(f"$ {shlex.join(command)}", flush=True)
+    if subprocess.run(command, cwd=cwd, check=False).returncode:
+        raise DemoError(f"{command[0]} says above why")
 
 
 def free_port() -> int:
@@ -55,23 +43,19 @@ def free_port() -> int:
     raise DemoError(f"no port from {PORT} to {PORT + 99} is free")
 
 
-def bake() -> Path:
+def bake() -> None:
     """Bake the default answers, whatever the defaults of this user are, in place of an earlier demo."""
-    shutil.rmtree(DEMO / NAME, ignore_errors=True)
+    shutil.rmtree(PROJECT, ignore_errors=True)
     options = ("--no-input", "--default-config", "--output-dir", str(DEMO))
-    run(sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options)
-    return DEMO / NAME
+    run(sys.executable, "-m", "cookiecutter", str(TEMPLATE), *options, cwd=TEMPLATE)
 
 
 def engine_problem() -> str | None:
     """Return None if a Docker Engine answers, else why not."""
-    try:
-        run("docker", "version")
-    except FileNotFoundError:
+    if not shutil.which("docker"):
         return "there is no docker command"
-    except DemoError as error:
-        return str(error).splitlines()[-1]
-    return None
+    done = subprocess.run(["docker", "version"], capture_output=True, text=True, check=False)
+    return done.stderr.strip().splitlines()[-1] if done.returncode else None
 
 
 def certificate_options() -> list[str]:
@@ -90,72 +74,61 @@ def page(port: int) -> str:
         connection.close()
 
 
-def wait_for(answers: Callable[[], bool], log: Callable[[], str]) -> None:
-    """Wait until the service answers; raise DemoError with its log if it does not."""
+def wait_for_page(port: int, log: str) -> str:
+    """Return the page once the service answers; raise DemoError, which names the log, if it does not."""
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
         with suppress(OSError, http.client.HTTPException):
-            if answers():
-                return
+            return page(port)
         time.sleep(0.1)
-    raise DemoError(f"the service is not healthy after {SECONDS_TO_START} s; its log:\n{log()}")
+    raise DemoError(f"nothing answers on port {port} after {SECONDS_TO_START} s; why, this may say: {log}")
 
 
-def serve_from_container(project: Path, port: int) -> str:
-    """Build the image and run a container; return the command that stops it."""
-    with step("Building the image"):
-        run("docker", "build", "--tag", NAME, *certificate_options(), ".", cwd=project)
-    with step("Starting the container"):
-        run("docker", "run", "--detach", "--name", f"{NAME}-demo", "--publish", f"{port}:{PORT}", NAME)
-        wait_for(
-            lambda: run("docker", "inspect", "--format", "{{.State.Health.Status}}", f"{NAME}-demo") == "healthy",
-            lambda: run("docker", "logs", f"{NAME}-demo"),
-        )
-    return f"docker rm --force {NAME}-demo"
+def serve_from_container(port: int) -> tuple[str, str]:
+    """Build the image and run a container; return the commands that show its log and stop it."""
+    run("docker", "build", "--tag", NAME, *certificate_options(), ".")
+    run("docker", "run", "--detach", "--name", NAME, "--publish", f"{port}:{PORT}", NAME)
+    return f"docker logs {NAME}", f"docker rm --force {NAME}"
 
 
-def serve_from_environment(project: Path, port: int) -> str:
-    """Make a virtual environment and start gunicorn in the background; return the command that stops it."""
-    python = project / ".venv/bin/python"
-    with step("Making a virtual environment"):
-        run(sys.executable, "-m", "venv", ".venv", cwd=project)
-        run(str(python), "-m", "pip", "install", "--require-hashes", "-r", "requirements.txt", cwd=project)
-    log = project / "service.log"
-    with step("Starting gunicorn"), log.open("w") as output:
+def serve_from_environment(port: int) -> tuple[str, str]:
+    """Make a virtual environment and start gunicorn in the background; return the commands as for a container."""
+    python = str(PROJECT / ".venv/bin/python")
+    run(sys.executable, "-m", "venv", ".venv")
+    run(python, "-m", "pip", "install", "--require-hashes", "-r", "requirements.txt")
+    log = PROJECT / "service.log"
+    with log.open("w") as output:
         server = subprocess.Popen(
-            [python, "-m", "app"],
-            cwd=project,
+            [python, "-m", "app", "--pid", str(DEMO / "gunicorn.pid")],
+            cwd=PROJECT,
             env={**os.environ, "PORT": str(port)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
-        wait_for(lambda: bool(page(port)), log.read_text)
-    return f"kill {server.pid}"
+    return f"cat {shlex.quote(str(log))}", f"kill {server.pid}"
 
 
 def main() -> int:
     """Run the demo; return the exit code."""
     try:
-        with step("Baking the default answers into demo/"):
-            project = bake()
+        bake()
         if problem := engine_problem():
             if os.name == "nt":
                 raise DemoError(f"{problem}, and gunicorn does not run on Windows: install Docker Desktop")
-            console.print(f"No Docker ({problem}): serving from a virtual environment instead.")
+            print(f"No Docker ({problem}): serving from a virtual environment instead.")
             port = free_port()
-            stop = serve_from_environment(project, port)
+            log, stop = serve_from_environment(port)
         else:
-            run("docker", "rm", "--force", f"{NAME}-demo")
+            subprocess.run(["docker", "rm", "--force", NAME], capture_output=True, check=False)
             port = free_port()
-            stop = serve_from_container(project, port)
-        body = page(port)
+            log, stop = serve_from_container(port)
+        body = wait_for_page(port, log)
     except DemoError as error:
-        console.print(f"The demo failed: {error}", markup=False)
+        print(f"The demo failed: {error}")
         return 1
-    console.print(f"\nhttp://localhost:{port}/ says {body}", markup=False)
-    console.print(f"To stop it: {stop}")
+    print(f"\nhttp://localhost:{port}/ says {body}\nTo stop it: {stop}")
     return 0
 
 

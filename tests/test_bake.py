@@ -19,7 +19,6 @@ FILES_OF_ALL = {
     ".editorconfig",
     ".gitattributes",
     ".gitignore",
-    ".hadolint.yaml",
     "Dockerfile",
     "README.md",
     "SECURITY.md",
@@ -55,7 +54,7 @@ FILES_BY_ANSWER = {
         *(f"kubernetes/base/{name}.yaml" for name in ("namespace", "networkpolicy", "poddisruptionbudget")),
         *(f"kubernetes/base/{name}.yaml" for name in ("service", "serviceaccount")),
         *(f"kubernetes/overlays/{name}/kustomization.yaml" for name in ("dev", "prod")),
-        *(f"tests/kubernetes/{name}.py" for name in ("conftest", "references", "restricted", "test_manifests")),
+        *(f"tests/kubernetes/{name}.py" for name in ("conftest", "test_manifests")),
     },
 }
 # Lines that carry a name, a port or a version; everything else is the same bytes in template and project.

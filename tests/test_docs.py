@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,7 @@ RUN_BY = {
         "docker build -t my-python-app .": "tests/test_container.py",
         "docker run -p 5000:5000 my-python-app": "tests/test_container.py",
         "make demo": "tests/test_docs.py",
+        "make clean": "tests/test_docs.py",
         "make test": ".ci/run",
         "make doctor SERVICE=": "tests/test_doctor.py",
         "python3 -m venv .venv": "Makefile",
@@ -184,9 +185,9 @@ def test_what_the_service_promises_is_tested(project: BakedProject) -> None:
         )
 
 
-def _demo(clone: Path, **environment: str) -> str:
+def _make(target: str, clone: Path, **environment: str) -> str:
     done = subprocess.run(
-        ["make", "demo"],
+        ["make", target],
         cwd=clone,
         env={**os.environ, "COLUMNS": "300", **environment},
         stdout=subprocess.PIPE,
@@ -198,15 +199,6 @@ def _demo(clone: Path, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def stop() -> Iterator[Callable[[str], None]]:
-    """Return a function that runs the command which the demo says will stop it, at the latest after the test."""
-    commands: list[str] = []
-    yield commands.append
-    for command in commands:
-        subprocess.run(["bash", "-c", command], check=True, capture_output=True)
-
-
 def _page_and_stop_command(output: str) -> tuple[str, str]:
     last = re.search(r"http://localhost:(\d+)/ says (.*)\nTo stop it: (.*)\n", output)
     assert last, output
@@ -214,32 +206,61 @@ def _page_and_stop_command(output: str) -> tuple[str, str]:
     return page(int(last[1])), last[3]
 
 
+def _clean(clone: Path) -> set[str]:
+    """Run `make clean`; return the files that are left."""
+    _make("clean", clone)
+    return {path.relative_to(clone).as_posix() for path in clone.rglob("*")}
+
+
 @pytest.mark.container
-def test_make_demo_runs_the_service_in_a_container(tmp_path: Path, engine: None, stop: Callable[[str], None]) -> None:
+def test_make_demo_runs_the_service_in_a_container_and_make_clean_removes_it(tmp_path: Path, engine: None) -> None:
     if PYTHONS[0] != DEFAULTS["python_version"]:
         pytest.skip("the demo bakes the default Python, whose base image is not here")
     if docker("ps", "--all", "--quiet", "--filter", "name=^hello-service-demo$"):
         pytest.skip("a demo is running; it would be replaced")
-    images_before = docker("images", "--quiet", "hello-service")
-    output = _demo(snapshot(tmp_path))
-    served, command = _page_and_stop_command(output)
-    stop(command if images_before else f"{command} && docker image rm hello-service")
+    clone = snapshot(tmp_path)
+    before = {path.relative_to(clone).as_posix() for path in clone.rglob("*")}
+    try:
+        output = _make("demo", clone)
+        served, command = _page_and_stop_command(output)
 
-    assert served == "<p>Hello, World!</p>"
-    assert "Building the image" in output
-    assert command == "docker rm --force hello-service-demo"
+        assert served == "<p>Hello, World!</p>"
+        assert "\n$ docker build --tag hello-service-demo " in output
+        assert command == "docker rm --force hello-service-demo"
+        assert not (clone / ".venv/bin/pytest").exists(), "it installs more than it needs"
+    finally:
+        left = _clean(clone)
+    assert left == before
+    assert not docker("ps", "--all", "--quiet", "--filter", "name=^hello-service-demo$")
+    assert not docker("images", "--quiet", "hello-service-demo")
 
 
 @pytest.mark.slow
-def test_make_demo_without_docker_serves_from_a_virtual_environment(
-    tmp_path: Path, stop: Callable[[str], None]
-) -> None:
-    output = _demo(snapshot(tmp_path), DOCKER_HOST="unix:///no/such/socket")
-    served, command = _page_and_stop_command(output)
-    stop(command)
+def test_make_demo_without_docker_serves_from_a_virtual_environment_and_make_clean_ends_that(tmp_path: Path) -> None:
+    clone = snapshot(tmp_path)
+    before = {path.relative_to(clone).as_posix() for path in clone.rglob("*")}
+    try:
+        output = _make("demo", clone, DOCKER_HOST="unix:///no/such/socket")
+        served, command = _page_and_stop_command(output)
 
-    assert served == "<p>Hello, World!</p>"
-    assert re.search(r"^No Docker \(.+\): serving from a virtual environment instead\.$", output, re.MULTILINE), output
+        assert served == "<p>Hello, World!</p>"
+        assert re.search(r"^No Docker \(.+\): serving from a virtual environment instead\.$", output, re.MULTILINE), (
+            output
+        )
+        assert (clone / "demo/gunicorn.pid").read_text().strip() == command.removeprefix("kill ")
+    finally:
+        left = _clean(clone)
+    assert left == before
+
+
+def test_the_demo_has_the_versions_of_the_tooling() -> None:
+    demo, tooling = (
+        set(re.findall(r"^[\w.-]+==[^ ]+", (TEMPLATE / f"requirements{name}.txt").read_text(), re.MULTILINE))
+        for name in ("-demo", "")
+    )
+
+    assert len(demo) > 10
+    assert demo < tooling
 
 
 def test_without_docker_container_tests_skip_with_one_clear_line_and_fail_in_ci(project: BakedProject) -> None:

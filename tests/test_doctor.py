@@ -33,7 +33,7 @@ To update it, while its Git work tree is clean:
   cruft update --checkout main --skip-apply-ask
 Then, to undo what was changed here; leave out what you want to keep:
   cd {template}
-  {python} -m scripts.doctor {service} --take .hadolint.yaml Dockerfile SECURITY.md requirements.txt
+  {python} -m scripts.doctor {service} --take .gitattributes Dockerfile SECURITY.md requirements.txt
 """
 
 
@@ -84,7 +84,7 @@ def _age(project: BakedProject) -> None:
     text, count = re.subn(r"flask==[^#]*# via", lambda _: OLD_FLASK, lock.read_text(encoding="utf-8"))
     assert count == 1
     lock.write_text(text, encoding="utf-8")
-    for name in (".hadolint.yaml", "SECURITY.md"):
+    for name in (".gitattributes", "SECURITY.md"):
         (project.path / name).unlink()
     project.run("git", "commit", "--all", "--message", "Age")
 
@@ -108,7 +108,7 @@ def test_it_names_what_is_behind_and_its_commands_mend_that(forge: Forge, servic
     assert first.startswith("No contract, only a comparison: the Docker Engine does not answer: ")
     assert rest == (
         "shop was made from version 0.1.0 of the template; today's is 0.2.0.\n"
-        "Files it lacks:\n  .hadolint.yaml\n  SECURITY.md\n  app/added.py\n"
+        "Files it lacks:\n  .gitattributes\n  SECURITY.md\n  app/added.py\n"
         "Packages that are behind:\n  flask 3.1.2 in requirements.txt; today's is 3.1.3\n"
         f"{RELEASED}Files that were changed here:\n  Dockerfile\n  app/views.py\n  requirements.txt\n"
         f"{_commands(forge, service)}"

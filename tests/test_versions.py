@@ -41,6 +41,7 @@ NAMED = {
     "Makefile": [f"Python {OLDEST} or newer", "sys.version_info < (3, 11)"],
     "workshop/kit.py": [f'PYTHON = "{DEFAULT}"', "OLDEST = (3, 11)"],
     "pyproject.toml": [f"--python-version={OLDEST} "],
+    "requirements-demo.txt": [f"--python-version={OLDEST} "],
     "requirements.txt": [f"--python-version={OLDEST} "],
     f"{SERVICE.name}/requirements.in": [f"--python-version={OLDEST} "],
     f"{SERVICE.name}/requirements-dev.in": [f"--python-version={OLDEST} "],
