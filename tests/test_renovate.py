@@ -196,8 +196,8 @@ def test_renovate_and_uv_wait_for_the_same_seven_days(folder: Path) -> None:
 def test_make_lock_changes_locks_alone_and_nothing_the_second_time(tmp_path: Path) -> None:
     """For real: whatever the index has today."""
     clone = snapshot(tmp_path / "template")
-    (clone / ".venv").symlink_to(TOOLS.parent)
     before = {name: (clone / name).read_bytes() for name in _clone(clone)}
+    (clone / ".venv").symlink_to(TOOLS.parent)
     # The tooling is here; `make setup` would install it once more.
     command = ["make", "--assume-old=setup", "lock"]
     states = []
