@@ -21,7 +21,7 @@ help:
 	@echo "make lock         bring all locks of Python packages up to date (needs the network)"
 	@echo "make audit        ask for known vulnerabilities, and for actions whose tag moved (needs the network)"
 	@echo "make gunicorn     start and stop the service with every gunicorn it allows (needs the network)"
-	@echo "make readme       write into README and changelog what follows from the questions"
+	@echo "make readme       write into the documents what follows from the questions"
 	@echo "make release VERSION=0.2.0  commit and tag a release of the template"
 
 setup: .venv/installed

@@ -1,4 +1,4 @@
-"""Write into README.md and CHANGELOG.md what follows from the questions in cookiecutter.json: `make readme`.
+"""Write into the documents what follows from the questions in cookiecutter.json: `make readme`.
 
 That is the address of the template, the table of questions, the dialogue in a terminal, and the refusal of bad answers.
 """
@@ -13,8 +13,9 @@ from scripts.dialogue import ANSWERS, record
 from scripts.release import linked
 from tools.questions import TEMPLATE, shorthand, table
 
-ADDRESS = re.compile(r"(?<=^cookiecutter )(?:g[hl]|https):\S+", re.MULTILINE)
+ADDRESS = re.compile(r"(?:(?<=^cookiecutter )|(?<=^[$] cookiecutter ))(?:g[hl]|https):\S+", re.MULTILINE)
 TABLE = re.compile(r"^[|] Question [|].*?\n(?=\n)", re.MULTILINE | re.DOTALL)
+RECORDING = re.compile(r"(?<=^```console\n)\$ cookiecutter (?:g[hl]|https):.*?(?=^```$)", re.MULTILINE | re.DOTALL)
 REFUSAL = re.compile(r"(?<=^```console\n)\$ (cookiecutter \. .*\n)[^`]*", re.MULTILINE)
 
 
@@ -26,7 +27,7 @@ def replaced(pattern: re.Pattern[str], new: str, text: str) -> str:
     """Return the text with what the pattern finds replaced; raise ReadmeError unless that is one place."""
     text, count = pattern.subn(lambda _: new, text)
     if count != 1:
-        raise ReadmeError(f"README.md has {count} places for {new.splitlines()[0]!r}, not one")
+        raise ReadmeError(f"there are {count} places for {new.splitlines()[0]!r}, not one")
     return text
 
 
@@ -44,22 +45,32 @@ def refusal(command: str) -> str:
     return f"$ {command}\n{refusal}{way_out}" + "".join(rest.splitlines(keepends=True)[:2])
 
 
-def written(readme: str) -> str:
-    """Return README.md as the questions have it; raise ReadmeError if it cannot be made."""
-    old, found = ADDRESS.search(readme), REFUSAL.search(readme)
-    if not (old and found):
-        raise ReadmeError("README.md has no command that bakes the template, or none that is refused")
-    readme = readme.replace(f"cookiecutter {old[0]}", f"cookiecutter {shorthand()}")
-    recording = re.compile(rf"(?<=^```console\n)\$ cookiecutter {re.escape(shorthand())}\n.*?(?=^```$)", re.M | re.S)
-    readme = replaced(TABLE, table(), readme)
-    readme = replaced(REFUSAL, refusal(found[1].strip()), readme)
-    return replaced(recording, record(ANSWERS), readme)
+def addressed(text: str) -> str:
+    """Return the text with the address of the template in its commands."""
+    return ADDRESS.sub(shorthand(), text)
+
+
+def readme(text: str) -> str:
+    """Return README.md with the table of questions."""
+    return replaced(TABLE, table(), addressed(text))
+
+
+def questions(text: str) -> str:
+    """Return docs/questions.md with the dialogue and the refusal."""
+    found = REFUSAL.search(text)
+    if not found:
+        raise ReadmeError("docs/questions.md shows no command that is refused")
+    text = replaced(REFUSAL, refusal(found[1].strip()), addressed(text))
+    return replaced(RECORDING, record(ANSWERS), text)
+
+
+DOCUMENTS = {"README.md": readme, "docs/questions.md": questions, "CHANGELOG.md": linked}
 
 
 def main() -> int:
     """Write the documents; return the exit code."""
     try:
-        for name, rewrite in (("README.md", written), ("CHANGELOG.md", linked)):
+        for name, rewrite in DOCUMENTS.items():
             document = TEMPLATE / name
             document.write_text(rewrite(document.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
     except ReadmeError as error:

@@ -148,7 +148,7 @@ def test_what_is_forgotten_is_named_in_words(house: House) -> None:
     said = house.shell(f"{PYTEST} {' '.join(GUARDS)}", succeeds=False)
 
     for words in (
-        "README.md is not what cookiecutter.json and the hook make of it: make readme",
+        "docs/questions.md is not what cookiecutter.json makes of it: make readme",
         "nothing in the service uses the answer to 'team'",
         "Dockerfile names a base image: {{ cookiecutter.__base_image }}",
         "README.md names the repository: {{ cookiecutter._repository }}",
