@@ -37,7 +37,7 @@ setup: .venv/installed
 # A fifth of the packages, in the same versions: `make test` adds the others.
 demo: | .venv/bin/python
 	.venv/bin/python -m pip install --require-hashes -r requirements-demo.txt
-	.venv/bin/python scripts/demo.py
+	.venv/bin/python tools/demo.py
 
 clean:
 	-test ! -f demo/gunicorn.pid || kill "$$(cat demo/gunicorn.pid)"
@@ -71,7 +71,7 @@ handout: setup
 	.venv/bin/python -m workshop.handout
 
 readme: setup
-	.venv/bin/python -m scripts.readme
+	.venv/bin/python -m tools.readme
 
 kit: setup
 	.venv/bin/python -m workshop.kit pack
@@ -88,10 +88,10 @@ gunicorn: setup
 	.venv/bin/python -m tools.gunicorn_releases
 
 doctor: setup
-	.venv/bin/python -m scripts.doctor $(if $(SERVICE),"$(SERVICE)",$(error name the folder of the service: make doctor SERVICE=../my-service))
+	.venv/bin/python -m tools.doctor $(if $(SERVICE),"$(SERVICE)",$(error name the folder of the service: make doctor SERVICE=../my-service))
 
 release: setup
-	.venv/bin/python -m scripts.release $(if $(VERSION),"$(VERSION)",$(error name the version: make release VERSION=0.2.0))
+	.venv/bin/python -m tools.release $(if $(VERSION),"$(VERSION)",$(error name the version: make release VERSION=0.2.0))
 
 # --strict, because without it a package that could not be looked up counts as clean. zizmor asks GitHub whether the
 # commit of an action is still what its tag names, if there is a token in GH_TOKEN.

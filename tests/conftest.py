@@ -19,8 +19,8 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 from benchmarks import rollout
-from scripts.demo import page
 from tools.baking import copy_template
+from tools.demo import page
 from tools.questions import DEFAULTS, REPOSITORY
 
 TEMPLATE = Path(__file__).parents[1]

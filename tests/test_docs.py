@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import page
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, free_port, snapshot
 from tests.readme import blocks, commands, section
 from tests.test_inner_loop import serving
+from tools.demo import page
 from tools.questions import DEFAULTS, shorthand
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
@@ -169,7 +169,7 @@ def test_make_help_names_every_target() -> None:
 @pytest.mark.parametrize("document", ["README.md", "docs/questions.md", "CHANGELOG.md"])
 def test_the_questions_of_the_readme_are_those_that_are_asked(document: str) -> None:
     """Table, dialogue and refusal: the terminal is a real one, and so is the refusal."""
-    from scripts.readme import DOCUMENTS  # noqa: PLC0415 - a library it needs does not exist on Windows
+    from tools.readme import DOCUMENTS  # noqa: PLC0415 - a library it needs does not exist on Windows
 
     text = (TEMPLATE / document).read_text(encoding="utf-8")
     assert DOCUMENTS[document](text) == text, f"{document} is not what cookiecutter.json makes of it: make readme"

@@ -33,7 +33,7 @@ To update it, while its Git work tree is clean:
   cruft update --checkout main --skip-apply-ask
 Then, to undo what was changed here; leave out what you want to keep:
   cd {template}
-  {python} -m scripts.doctor {service} --take .gitattributes Dockerfile SECURITY.md requirements.txt
+  {python} -m tools.doctor {service} --take .gitattributes Dockerfile SECURITY.md requirements.txt
 """
 
 
@@ -43,7 +43,7 @@ def _commands(forge: Forge, project: BakedProject) -> str:
 
 def _doctor(template: Path, *arguments: str | Path, **environment: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.doctor", *arguments],
+        [sys.executable, "-m", "tools.doctor", *arguments],
         cwd=template,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

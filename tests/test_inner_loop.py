@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from scripts.demo import page
 from tests.conftest import PYTHONS, Bake, BakedProject, docker, free_port
+from tools.demo import page
 
 SECONDS_TO_START = 120
 SECONDS_TO_RELOAD = 20

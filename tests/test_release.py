@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.release import links, versions
 from tests.conftest import TEMPLATE, TOOLS, BakedProject, Forge
 from tests.readme import blocks, section
 from tools.questions import REPOSITORY, shorthand
+from tools.release import links, versions
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 CHANGE = "\n### Fixed\n\n- Something.\n"
@@ -28,7 +28,7 @@ def _git(forge: Forge, *arguments: str) -> str:
 
 
 def _release(forge: Forge, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts.release", *arguments]
+    command = [sys.executable, "-m", "tools.release", *arguments]
     variables = {**os.environ, **environment}
     return subprocess.run(
         command, cwd=forge.work_tree, capture_output=True, text=True, check=False, encoding="utf-8", env=variables
@@ -194,7 +194,7 @@ def test_make_passes_the_version_on_and_asks_for_it() -> None:
         capture_output=True,
         check=True,
     )
-    assert shown.stdout.endswith(b'.venv/bin/python -m scripts.release "0.2.0"\n')
+    assert shown.stdout.endswith(b'.venv/bin/python -m tools.release "0.2.0"\n')
 
     done = subprocess.run(["make", "release"], cwd=TEMPLATE, capture_output=True, text=True, check=False)
 

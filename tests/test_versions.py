@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.release import versions
 from tests.conftest import TEMPLATE, Bake
 from tools.questions import CHOICES, VERSION, base_image
+from tools.release import versions
 
 SERVICE = TEMPLATE / "{{cookiecutter.project_slug}}"
 PYTHONS = CHOICES["python_version"]

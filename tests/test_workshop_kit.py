@@ -21,10 +21,10 @@ from typing import Any
 
 import pytest
 
-from scripts.demo import page
 from tests.conftest import LABEL, PYTHONS, TEMPLATE, docker, skip_or_fail
 from tests.readme import blocks
 from tools.contract import Clause, Contract, ContractError, Lesson, Verdict, baked
+from tools.demo import page
 from tools.engine import LABEL as CONTRACT_LABEL
 from workshop import check, kit
 

@@ -1,4 +1,4 @@
-"""Record the dialogue of a bake in a real terminal; scripts/readme.py puts it into README.md."""
+"""Record the dialogue of a bake in a real terminal; tools/readme.py puts it into README.md."""
 
 import io
 import os

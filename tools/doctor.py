@@ -178,7 +178,7 @@ def take(service: Service, findings: Findings) -> list[str]:
     """Return the command that undoes what was changed in files that an owner seldom has a reason to change, if any."""
     kept = owned_locks(findings)
     names = [name for name in findings.changed_here if not OWNERS.match(name) and name not in kept]
-    command = [sys.executable, "-m", "scripts.doctor", str(service.folder.resolve()), "--take", *names]
+    command = [sys.executable, "-m", "tools.doctor", str(service.folder.resolve()), "--take", *names]
     return [shlex.join(["cd", str(TEMPLATE)]), shlex.join(command)] if names else []
 
 
@@ -216,7 +216,7 @@ def report(service: Service, findings: Findings, verdict: Verdict | None) -> boo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Examine a service; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.doctor", description="Say what an older service lacks.")
+    parser = argparse.ArgumentParser(prog="python -m tools.doctor", description="Say what an older service lacks.")
     parser.add_argument("folder", type=Path, help="the folder of the service")
     parser.add_argument("--fast", action="store_true", help="only rows 1 to 11 of the contract, which need little time")
     parser.add_argument("--take", nargs="+", default=[], metavar="FILE", help="replace these files by today's, no more")

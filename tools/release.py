@@ -117,7 +117,7 @@ def release(version: str, date: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make a release; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.release", description="Release the template.")
+    parser = argparse.ArgumentParser(prog="python -m tools.release", description="Release the template.")
     parser.add_argument("version", help="the new version, for example 0.2.0")
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="the date of it, else today's")
     options = parser.parse_args(arguments)

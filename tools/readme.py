@@ -9,9 +9,9 @@ import shlex
 import subprocess
 import sys
 
-from scripts.dialogue import ANSWERS, record
-from scripts.release import linked
+from tools.dialogue import ANSWERS, record
 from tools.questions import TEMPLATE, shorthand, table
+from tools.release import linked
 
 ADDRESS = re.compile(r"(?:(?<=^cookiecutter )|(?<=^[$] cookiecutter ))(?:g[hl]|https):\S+", re.MULTILINE)
 TABLE = re.compile(r"^[|] Question [|].*?\n(?=\n)", re.MULTILINE | re.DOTALL)
