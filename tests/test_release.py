@@ -138,8 +138,8 @@ def test_the_first_release_needs_no_tag_before_it(main: Forge) -> None:
         ),
         (
             "0.2.0",
-            "sed -i s/_template_version/_version/ cookiecutter.json && git commit -qam x",
-            "cookiecutter.json has 0 places for the version, not one",
+            "sed -i s/^version/number/ pyproject.toml && git commit -qam x",
+            "pyproject.toml has 0 places for the version, not one",
         ),
         (
             "0.2.0",
