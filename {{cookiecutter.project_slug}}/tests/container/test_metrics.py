@@ -73,11 +73,21 @@ def python(container: docker.Container, program: str) -> str:
     return docker.run("exec", container.identity, "python3", "-I", "-c", program).stdout
 
 
+# A worker may end between two looks, and one that has just been killed has no command any more.
+COMMANDS = """
+for number in {}:
+    try:
+        print(number, open("/proc/%d/cmdline" % number).read().replace(chr(0), " "))
+    except OSError:
+        pass
+"""
+
+
 def workers(container: docker.Container) -> list[int]:
     """Return the workers by their numbers inside the container, without the exporter."""
-    program = f"for n in {container.workers()}: print(n, open('/proc/%d/cmdline' % n).read().replace(chr(0), ' '))"
-    processes = [line.split(maxsplit=1) for line in python(container, program).splitlines()]
-    return [int(number) for number, command in processes if "app.exporter" not in command]
+    printed = python(container, COMMANDS.format(container.workers()))
+    processes = [line.split(maxsplit=1) for line in printed.splitlines()]
+    return [int(number) for number, *command in processes if command and "app.exporter" not in command[0]]
 
 
 def files(container: docker.Container) -> set[str]:
