@@ -142,4 +142,4 @@ def test_the_scorecard_judges_a_foreign_image(project: BakedProject, image_tag: 
     assert rows[6]["reason"].startswith("build tools in the image: ['/usr/local/bin/pip")
     assert rows[7]["status"] == "not applicable"
     assert rows[10]["status"] == "passed"
-    assert rows[12]["status"] == "not run"
+    assert rows[13]["status"] == "not run"
