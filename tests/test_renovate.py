@@ -199,9 +199,11 @@ def test_make_lock_changes_locks_alone_and_nothing_the_second_time(tmp_path: Pat
     (clone / ".venv").symlink_to(TOOLS.parent)
     # The tooling is here; `make setup` would install it once more.
     command = ["make", "--assume-old=setup", "lock"]
+    # An index that is slow for once is not what is tested.
+    patient = {**os.environ, "UV_HTTP_TIMEOUT": "60", "UV_HTTP_RETRIES": "10"}
     states = []
     for _ in range(2):
-        subprocess.run(command, cwd=clone, check=True, capture_output=True)
+        subprocess.run(command, cwd=clone, env=patient, check=True, capture_output=True)
         states.append({name: (clone / name).read_bytes() for name in before})
 
     changed = [name for name in before if states[0][name] != before[name]]
