@@ -169,7 +169,8 @@ def probe_cpu(image: str, container: engine.Container) -> float | None:
 def proportional_memory(container: engine.Container) -> tuple[float, float]:
     """Return the bytes (PSS) of all processes of the container, and of one worker on average, after some requests."""
     for _ in range(REQUESTS_BEFORE_MEMORY):
-        container.request()
+        if (status := container.request().status) != 200:
+            raise SystemExit(f"the page has status {status}, so its memory says nothing")
     processes = engine.output("top", container.identity, "-eo", "pid").split()[1:]
     pages = {
         process: 1024 * int(re.findall(r"^Pss: +(\d+)", Path(f"/proc/{process}/smaps_rollup").read_text(), re.M)[0])

@@ -147,7 +147,7 @@ def judge(service: Service, fresh: Path, output: Path, *, fast: bool) -> Verdict
         try:
             engine.build(copy, "doctor:built")
         except engine.DockerError as error:
-            end = "\n".join(str(error).strip().splitlines()[-15:])
+            end = engine.end_of(error)
             raise DoctorError(f"its image does not build, so the contract cannot be asked. The end:\n{end}") from error
         finally:
             engine.remove_leftovers()

@@ -34,6 +34,11 @@ def missing() -> str | None:
     return said and f"the Docker Engine does not answer: {said} (is it running, and may you use it?)"
 
 
+def end_of(error: DockerError) -> str:
+    """Return the last lines of what docker printed."""
+    return "\n".join(str(error).strip().splitlines()[-15:])
+
+
 @contextmanager
 def session() -> Iterator[None]:
     """Use the engine: end the program in words where there is none or where it fails, and remove what was made."""

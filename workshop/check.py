@@ -70,11 +70,6 @@ class Exercise:
         return cls(told["title"], frozenset(told["rows"]), frozenset(told.get("tests", [])))
 
 
-def end_of(error: engine.DockerError) -> str:
-    """Return the last lines of what docker printed."""
-    return "\n".join(str(error).strip().splitlines()[-15:])
-
-
 def port_of(image: engine.Image) -> int:
     """Return the port that an image exposes."""
     if not image.ports:
@@ -173,7 +168,7 @@ def judge(folder: Path, contract: Contract, tests: Sequence[Clause], rows: froze
         try:
             image = engine.Image.build(tag, context=folder)
         except engine.DockerError as error:
-            raise CheckError(f"the build fails. The end of its log:\n{end_of(error)}") from error
+            raise CheckError(f"the build fails. The end of its log:\n{engine.end_of(error)}") from error
     with console.status("Waiting for the first answer …"):
         require_answer(image, port or port_of(image))
     with console.status("Judging …") as status:
