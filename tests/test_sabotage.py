@@ -398,7 +398,7 @@ SABOTAGES = {
         "                prepare_the_drain(arbiter, environment.drain_delay)\n",
         "                pass\n",
         "test_service.py::test_readiness_ends_before_the_service_does",
-        "Connection re",
+        "the service stopped before /readyz said that it would",
     ),
     "a fixed port": Sabotage(
         "gunicorn.conf.py",
