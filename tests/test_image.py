@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PYTHONS, TEMPLATE, Bake, docker
-from tools.questions import base_image
+from tools.questions import CHOICES, base_image
 
 pytestmark = pytest.mark.container
 
@@ -36,6 +36,40 @@ def test_the_image_is_at_most_20_megabytes_larger_than_its_base(
 
     added = _bytes_on_disk(image_tag) - _bytes_on_disk(base_image(python_version))
     assert added <= 21 * MEGABYTE, f"{added / MEGABYTE:.1f} MB above the base image"
+
+
+# What slim can import and distroless cannot: what needs a terminal, a database library or a debugger's rights, what
+# makes a pip, and the Python side of what is there in C. distroless.sh says so; an empty folder counts as importable.
+LEFT_OUT = {
+    *("_curses", "_curses_panel", "_dbm", "_gdbm", "_remote_debugging", "_tkinter", "readline"),
+    *("_pydatetime", "_pydecimal", "_pyio", "ensurepip", "venv"),
+    *("curses", "pydoc_data", "tkinter", "turtle", "turtledemo"),
+}
+IMPORT_ALL = """
+import importlib, json, sys, warnings
+warnings.simplefilter("ignore")
+found = []
+for name in sorted(sys.stdlib_module_names - {"antigravity", "idlelib", "this"}):
+    try:
+        importlib.import_module(name)
+        found.append(name)
+    except ImportError:
+        pass
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("python_version", PYTHONS)
+def test_distroless_has_the_standard_library(bake: Bake, image_tag: str, python_version: str) -> None:
+    """A module that another one imports must not be missing: pydoc, hence joblib and scikit-learn, imports _pyrepl."""
+    project = bake(python_version=python_version)
+    imported = {}
+    for kind in CHOICES["image"]:
+        project.build_image(image_tag, f"--build-arg=RUNTIME={kind}")
+        imported[kind] = set(json.loads(docker("run", "--rm", "--entrypoint", "python3", image_tag, "-c", IMPORT_ALL)))
+
+    assert imported["slim"] - imported["distroless"] <= LEFT_OUT
+    assert len(imported["distroless"]) > 240, "where is the standard library?"
 
 
 def test_a_code_only_rebuild_runs_no_pip(bake: Bake, image_tag: str) -> None:

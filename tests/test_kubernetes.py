@@ -537,9 +537,9 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
     ),
     (
         "workers_follow_from_the_limits",
-        "app/capacity.py",
-        "WORKER_BYTES = 16",
-        "WORKER_BYTES = 160",
+        "app/settings.py",
+        "default=16 * 2**20",
+        "default=160 * 2**20",
         "assert 1 == (1 + 1)",
     ),
     (

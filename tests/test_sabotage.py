@@ -409,7 +409,7 @@ SABOTAGES = {
     ),
     "workers fixed at 4": Sabotage(
         "gunicorn.conf.py",
-        "environment.web_concurrency or capacity.default_workers(other_processes=int(with_metrics))",
+        "environment.web_concurrency or capacity.default_workers(environment)",
         "4",
         "test_service.py::test_the_number_of_workers_is_taken_from_the_environment",
         "assert 4 == 1",
@@ -423,7 +423,7 @@ SABOTAGES = {
     ),
     "limits ignored": Sabotage(
         "app/capacity.py",
-        "fitting = (_memory_limit(root) - BASE_BYTES) / WORKER_BYTES",
+        "fitting = 1 + further",
         "fitting = math.inf",
         "test_service.py::test_workers_follow_the_limits",
         "== 1",
@@ -437,7 +437,7 @@ SABOTAGES = {
     ),
     "one process": Sabotage(
         "gunicorn.conf.py",
-        "environment.web_concurrency or capacity.default_workers(other_processes=int(with_metrics))",
+        "environment.web_concurrency or capacity.default_workers(environment)",
         "1",
         "test_faults.py::test_a_killed_worker_takes_only_its_own_requests_along",
         "a single worker holds every request",

@@ -25,7 +25,7 @@ bind = f"{'[::]' if socket.has_dualstack_ipv6() else '0.0.0.0'}:{environment.por
 # Threads overlap waiting, processes overlap computing and outlive each other's crashes. Loading the application once,
 # before the fork, saves every further worker its import and lets it share the memory. gevent must come before it.
 worker_class = environment.worker_class
-workers = environment.web_concurrency or capacity.default_workers(other_processes=int(with_metrics))
+workers = environment.web_concurrency or capacity.default_workers(environment)
 threads = environment.threads
 preload_app = worker_class == "gthread"
 

@@ -4,23 +4,22 @@ import math
 import os
 from pathlib import Path
 
-# What one process of this service takes, and what the first one takes, rounded up. The application is loaded before
-# the fork, so workers share most of it.
-WORKER_BYTES = 16 * 2**20
-BASE_BYTES = 40 * 2**20
+from app.settings import Settings
+
 MAX_WORKERS = 12
 
 
-def default_workers(root: Path = Path("/"), other_processes: int = 0) -> int:
+def default_workers(config: Settings, root: Path = Path("/")) -> int:
     """Return one worker per CPU of the quota and one more, as long as the memory limit allows; at least one.
 
-    One more, because one that is killed or stuck must not take the whole service with it. The memory must also hold
-    `other_processes` of the size of a worker. Limits come from the cgroup, version 2 or 1, below `root`:
-    `os.cpu_count` and `os.process_cpu_count` do not see them.
+    One more, because one that is killed or stuck must not take the whole service with it. The exporter of metrics takes
+    as much as a worker. Limits come from the cgroup, version 2 or 1, below `root`: `os.cpu_count` and
+    `os.process_cpu_count` do not see them.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = min(math.ceil(min(_cpu_quota(root), cpus)) + 1, MAX_WORKERS)
-    fitting = (_memory_limit(root) - BASE_BYTES) / WORKER_BYTES - other_processes
+    further = (_memory_limit(root) - config.first_worker_bytes) / config.worker_bytes
+    fitting = 1 + further - (config.metrics == "prometheus")
     return int(max(1, min(wanted, fitting)))
 
 

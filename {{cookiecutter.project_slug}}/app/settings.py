@@ -95,6 +95,10 @@ class Settings:
 
     port: int = whole_number(1, 65535, default={{ cookiecutter.port }})
     web_concurrency: int | None = whole_number(1, 256, default=None)
+    # What one worker and all that runs beside the workers take, and what each further one takes, rounded up. The
+    # application is loaded before the fork, so workers share most of it.
+    first_worker_bytes: int = whole_number(2**20, 2**40, default=56 * 2**20)
+    worker_bytes: int = whole_number(2**20, 2**40, default=16 * 2**20)
     worker_class: str = one_of("gthread", "gevent", default="gthread")
     threads: int = whole_number(1, 256, default=16)
     # Docker kills a container 10 s after `docker stop`: drain, grace and a margin must fit into that.

@@ -4,20 +4,30 @@
     pytest tests/container --image NAME               judges any image of an HTTP service
     pytest tests/container --image NAME --scorecard   ends with a verdict on each row of the contract
 
+What must be known of the service stands in pyproject.toml, `[tool.container-contract]`; for an image, options say it.
 Without an engine the tests are skipped, except in CI (the environment variable CI is set): there they fail.
 """
 
+import json
 import os
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.container import docker
+from tests.container import configuration, docker
+from tests.container.configuration import Configuration
 from tests.container.scorecard import Scorecard
 
 SKIPPED = pytest.StashKey[str]()
 SCORECARD = pytest.StashKey[Scorecard]()
+CONFIGURATION = pytest.StashKey[Configuration]()
+PAGE_ROW = 12
+
+
+class PageError(AssertionError):
+    """The page that proves that the service serves is not what was said of it: no container can be asked anything."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,16 +35,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("container contract")
     group.addoption("--image", default=os.environ.get("CONTAINER_IMAGE"), help="judge this image (or CONTAINER_IMAGE)")
     group.addoption("--port", type=int, help="the port the service listens on, if the image does not expose it")
+    configuration.add_options(group)
     group.addoption("--scorecard", action="store_true", help="end with a table: one line a row, in place of tracebacks")
     group.addoption("--scorecard-file", type=Path, action="append", default=[], help="write it too: NAME.json, NAME.md")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker that ties a test to its row of the contract, and start a scorecard."""
+    """Read what is said of the service, register the marker that ties a test to its row, and start a scorecard."""
     config.addinivalue_line("markers", "row(number): the row of the container contract that the test belongs to")
-    config.stash[SCORECARD] = Scorecard(config.getoption("--image") or docker.PROJECT.name)
+    name = config.getoption("--image")
+    try:
+        config.stash[CONFIGURATION] = configuration.told(config) if name else configuration.read()
+    except configuration.ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[SCORECARD] = Scorecard(name or docker.PROJECT.name)
     if config.getoption("--scorecard"):
         config.option.tbstyle, config.option.reportchars = "no", "N"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is switched off, with the reason."""
+    off = config.stash[CONFIGURATION].off
+    for item in items:
+        names = [str(row.args[0]) for row in item.iter_markers("row")]
+        for name in (*names, item.name.partition("[")[0]):
+            if name in off:
+                item.add_marker(pytest.mark.skip(f"switched off: {off[name]}"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,12 +77,44 @@ def engine(pytestconfig: pytest.Config) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def image(engine: None, pytestconfig: pytest.Config) -> docker.Image:
-    """Return the image under test."""
+def told(engine: None, pytestconfig: pytest.Config) -> Iterator[Configuration]:
+    """Return what is said of the service, while the services that must run beside it do."""
+    said = pytestconfig.stash[CONFIGURATION]
+    if not said.services:
+        yield said
+        return
+    project = f"container-contract-beside-{os.getpid()}"
+    compose = ("compose", f"--file={docker.PROJECT / 'compose.yaml'}", f"--project-name={project}")
+    try:
+        docker.run(*compose, "up", "--detach", "--wait", *said.services)
+        identity = docker.run(*compose, "ps", "--quiet", said.services[0]).stdout.split()[0]
+        inspected = json.loads(docker.run("container", "inspect", identity).stdout)[0]
+        yield replace(said, network=next(iter(inspected["NetworkSettings"]["Networks"])))
+    except docker.DockerError as error:
+        log = docker.run(*compose, "logs", check=False).stdout
+        pytest.fail(f"what must run beside the service does not: {error}\n{log}", pytrace=False)
+    finally:
+        docker.run(*compose, "down", "--volumes", "--timeout", "1", check=False)
+
+
+@pytest.fixture(scope="session")
+def built(told: Configuration, pytestconfig: pytest.Config) -> docker.Image:
+    """Return the image under test, for tests that look into it."""
     name, port = pytestconfig.getoption("--image"), pytestconfig.getoption("--port")
     if name:
-        return docker.Image(name, port)
-    return docker.Image.build(f"container-contract:{os.getpid()}", *docker.VERSION_OPTIONS)
+        return docker.Image(name, port, told.page, told.run_options)
+    image = docker.Image.build(f"container-contract:{os.getpid()}", *docker.VERSION_OPTIONS)
+    return replace(image, page=told.page, needs=told.run_options)
+
+
+@pytest.fixture(scope="session")
+def image(built: docker.Image, pytestconfig: pytest.Config) -> docker.Image:
+    """Return the image under test, for tests that run it; raise PageError if its page is not served."""
+    if problem := built.page_problem:
+        how = "--page, --status, --text" if pytestconfig.getoption("--image") else "page in [tool.container-contract]"
+        hint = f" (if another page proves that the service serves, say so: {how})"
+        raise PageError(problem + hint * problem.startswith(built.page.path))
+    return built
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +135,7 @@ def service(image: docker.Image) -> Iterator[docker.Container]:
 @pytest.fixture
 def slow_service(image: docker.Image) -> Iterator[docker.Container]:
     """Return a serving container of its own, which has the pages of injected/sitecustomize.py."""
-    with docker.started(image, "--mount", docker.INJECTED, "--env", "PYTHONPATH=/contract") as container:
+    with docker.started(image, *image.with_contract_pages) as container:
         container.wait_until_serving()
         if container.request("/contract/worker").status != 200:
             pytest.skip("not applicable: only a Flask application can be given a slow page from outside")
@@ -85,11 +143,23 @@ def slow_service(image: docker.Image) -> Iterator[docker.Container]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Enter the result into the scorecard; show the log of every container a failed test used."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Enter the result into the scorecard; show the log of every container a failed test used.
+
+    That the page is not served fails one test. To say it for each of the others as well would hide all else.
+    """
     report = yield
-    for row in item.iter_markers("row"):
-        item.config.stash[SCORECARD].record(row.args[0], report)
+    card = item.config.stash[SCORECARD]
+    rows = [row.args[0] for row in item.iter_markers("row")]
+    if call.excinfo and call.excinfo.errisinstance(PageError):
+        if card.rows[PAGE_ROW].status == "failed":
+            report.outcome, report.longrepr = "skipped", (str(item.path), 0, f"Skipped: not run: see row {PAGE_ROW}")
+        else:
+            rows = [PAGE_ROW]
+    for row in rows:
+        card.record(row, report)
     if report.failed and isinstance(item, pytest.Function):
         for name, value in item.funcargs.items():
             if isinstance(value, docker.Container):

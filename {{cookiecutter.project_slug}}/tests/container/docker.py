@@ -15,7 +15,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ PROJECT = Path(__file__).parents[2]
 # finds and removes them all.
 LABEL = f"container-contract={os.getpid()}"
 
+# More pages and programs, from outside: an image is judged as it is.
 INJECTED = f"type=bind,source={Path(__file__).parent / 'injected'},target=/contract,readonly"
 
 # What the project's own image is built with.
@@ -96,17 +97,38 @@ def copy_of_project(folder: Path) -> Path:
 
 
 @dataclass(frozen=True)
+class Page:
+    """A page, and how it must be served; a redirect is not followed."""
+
+    path: str = "/"
+    status: int = 200
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Image:
-    """An image that the engine has, and the port of its service where it does not expose one."""
+    """An image that the engine has, and what must be known to run it.
+
+    These are the port of its service where it exposes none, the page that proves that it serves, and the options of
+    `docker run` without which it cannot do its work.
+    """
 
     reference: str
     unexposed_port: int | None = None
+    page: Page = Page()
+    needs: tuple[str, ...] = ()
 
     @classmethod
     def build(cls, reference: str, *options: str, context: Path = PROJECT) -> "Image":
         """Build the project in `context`, with `docker build` options."""
         cls.build_log(reference, *options, context=context)
         return cls(reference)
+
+    def variant(self, name: str, *options: str, context: Path) -> "Image":
+        """Build an edited copy of the project; what must be known to run it is the same."""
+        reference = f"container-contract-{name}:{os.getpid()}"
+        self.build_log(reference, *options, context=context)
+        return replace(self, reference=reference)
 
     @staticmethod
     def build_log(reference: str, *options: str, context: Path = PROJECT) -> str:
@@ -165,6 +187,26 @@ class Image:
                 container.wait_until_serving()
                 return options
         return ()
+
+    @cached_property
+    def page_problem(self) -> str | None:
+        """Return None if the page is served as it must be, else one line that says what came instead."""
+        try:
+            with started(self) as container:
+                container.wait_until_serving()
+                response = container.request()
+        except DockerError as error:
+            return str(error).splitlines()[0]
+        page = self.page
+        if response.status != page.status:
+            return f"{page.path} has status {response.status}, not {page.status}"
+        return None if page.text.encode() in response.body else f"{page.path} does not contain {page.text!r}"
+
+    @property
+    def with_contract_pages(self) -> tuple[str, ...]:
+        """Return the options of `docker run` that add the pages of injected/sitecustomize.py."""
+        variables = {"PYTHONPATH": "/contract", "CONTRACT_PAGE": self.page.path}
+        return ("--mount", INJECTED, *(f"--env={name}={value}" for name, value in variables.items()))
 
     @property
     def size(self) -> int:
@@ -246,6 +288,7 @@ class Container:
 
     identity: str
     service_port: int
+    page: Page = Page()
 
     @cached_property
     def address(self) -> tuple[str, int]:
@@ -315,9 +358,13 @@ class Container:
         """Return a connection that can be kept alive. Close it."""
         return http.client.HTTPConnection(*self.address, timeout=timeout)
 
-    def request(self, path: str = "/", method: str = "GET", timeout: float = 10, **headers: str) -> Response:
-        """Send one request on a connection of its own; an underscore in a header's name stands for a hyphen."""
+    def request(self, path: str = "", method: str = "GET", timeout: float = 10, **headers: str) -> Response:
+        """Send one request on a connection of its own, for the page of the service unless another path is named.
+
+        An underscore in a header's name stands for a hyphen.
+        """
         connection = self.connect(timeout)
+        path = path or self.page.path
         try:
             connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
             response = connection.getresponse()
@@ -345,7 +392,7 @@ class Container:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                self.request("/", timeout=2)
+                self.request(timeout=2)
             except (OSError, http.client.HTTPException):
                 if not self.state["Running"]:
                     break
@@ -381,15 +428,17 @@ def started(
 ) -> Iterator[Container]:
     """Run a container of the image under its hardest options, or those given, and some more; remove it afterwards.
 
-    The port of its service, or the one given, is published on loopback.
+    The port of its service, or the one given, is published on loopback. A network among the options takes the place of
+    the one that the image needs.
     """
     port = port or image.port
     options = image.options if options is None else options
     publish = ("--publish", f"127.0.0.1::{port}") if published else ()
-    command = ("run", "--detach", "--label", LABEL, *publish, *options, *more, image.reference)
+    needs = [option for option in image.needs if "--network" not in more or not option.startswith("--network=")]
+    command = ("run", "--detach", "--label", LABEL, *publish, *options, *needs, *more, image.reference)
     identity = run(*command).stdout.strip()
     try:
-        yield Container(identity, port)
+        yield Container(identity, port, image.page)
     finally:
         run("rm", "--force", "--volumes", identity, check=False)
 

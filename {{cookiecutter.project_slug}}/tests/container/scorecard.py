@@ -1,9 +1,10 @@
 """The scorecard: what each row of the contract says of an image, as a table, as JSON and as Markdown."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import pytest
 from rich.console import Console
@@ -28,20 +29,20 @@ ROWS = {
     15: "Becomes healthy soon, and unhealthy when it hangs",
     16: "A stop loses no request and is not delayed",
     17: "Port and workers come from the environment, checked",
-    18: "Workers follow the limits; 64 MiB are enough",
+    18: "Workers follow the limits; the smallest is enough",
     19: "A killed worker takes only its own requests along",
     20: "Behind its proxy, slow clients do not stop others being served",
     21: "Memory stays within budget under load",
     22: "Serves on an IPv6 network",
 }
 
-Status = Literal["passed", "failed", "not applicable", "not run"]
-STYLES: dict[Status, str] = {"passed": "green", "failed": "bold red", "not applicable": "dim", "not run": "dim"}
+Status = Literal["passed", "failed", "switched off", "not applicable", "not run"]
+STYLES = {"passed": "green", "failed": "bold red", "switched off": "yellow"}
 
 
 @dataclass
 class Row:
-    """The verdict on one row so far, and the reason for it: for a row that passed, what was measured, if anything."""
+    """The verdict on one row so far, and the reason for it: for a row that passed, what was measured or left out."""
 
     number: int
     title: str
@@ -57,16 +58,24 @@ class Scorecard:
     rows: dict[int, Row] = field(default_factory=lambda: {n: Row(n, title) for n, title in ROWS.items()})
 
     def record(self, number: int, report: pytest.TestReport) -> None:
-        """Take in a phase of a test. One failure fails the row; skipped tests count only where no other was run."""
+        """Take in a phase of a test. One failure fails the row; skipped tests count only where no other was run.
+
+        The reason of a skip begins with its status, such as "switched off: brings a model of 200 MB".
+        """
         row = self.rows[number]
         if row.status == "failed":
             return
         if report.failed:
             row.status, row.reason = "failed", _reason(report)
         elif report.passed and report.when == "call":
-            row.status, row.reason = "passed", str(dict(report.user_properties).get("measured", row.reason))
-        elif report.skipped and row.status == "not run":
-            row.status, row.reason = "not applicable", _reason(report).removeprefix("not applicable: ")
+            before = {"passed": row.reason, "switched off": f"in part switched off: {row.reason}"}.get(row.status, "")
+            row.status, row.reason = "passed", str(dict(report.user_properties).get("measured", before))
+        elif report.skipped:
+            status, _, reason = _reason(report).partition(": ")
+            if row.status == "passed":
+                row.reason = f"in part switched off: {reason}" if status == "switched off" else row.reason
+            elif status in get_args(Status):
+                row.status, row.reason = cast(Status, status), reason
 
     @property
     def passed(self) -> int:
@@ -86,7 +95,7 @@ class Scorecard:
         """Print the table to the terminal."""
         table = Table("Row", "The contract", "Verdict", "Reason", title=self.summary(), title_justify="left")
         for row in self.rows.values():
-            table.add_row(str(row.number), row.title, Text(row.status, STYLES[row.status]), Text(row.reason))
+            table.add_row(str(row.number), row.title, Text(row.status, STYLES.get(row.status, "dim")), Text(row.reason))
         Console().print(table)
 
     def write(self, path: Path) -> None:
@@ -116,6 +125,4 @@ def _reason(report: pytest.TestReport) -> str:
         crash = getattr(report.longrepr, "reprcrash", None)
         message = crash.message if crash else str(report.longrepr)
     line = next(iter(message.strip().splitlines()), "")
-    for kind in ("AssertionError: ", "tests.container.docker.DockerError: "):
-        line = line.removeprefix(kind)
-    return line[:200]
+    return re.sub(r"^(AssertionError|tests\.container\.[\w.]+): ", "", line)[:200]

@@ -25,7 +25,7 @@ def _copy_of_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def canary_image(own: None, tmp_path_factory: pytest.TempPathFactory) -> docker.Image:
+def canary_image(own: None, built: docker.Image, tmp_path_factory: pytest.TempPathFactory) -> docker.Image:
     """Build the project with a canary wherever people keep what must not be shipped, and in a secret."""
     context = _copy_of_project(tmp_path_factory)
     for name in PLANTED:
@@ -37,8 +37,7 @@ def canary_image(own: None, tmp_path_factory: pytest.TempPathFactory) -> docker.
     # A comment in the lock makes the engine install anew, with the secret mounted, instead of taking a cached layer.
     with (context / "requirements.txt").open("a") as lock:
         lock.write(f"# {CANARY}\n")
-    tag = f"container-contract-canary:{os.getpid()}"
-    return docker.Image.build(tag, f"--secret=id=pip,src={pip_conf}", context=context)
+    return built.variant("canary", f"--secret=id=pip,src={pip_conf}", context=context)
 
 
 @pytest.mark.row(7)
@@ -63,7 +62,7 @@ def _contents(image: docker.Image) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.row(11)
-def test_a_change_of_code_installs_nothing(tmp_path_factory: pytest.TempPathFactory, image: docker.Image) -> None:
+def test_a_change_of_code_installs_nothing(tmp_path_factory: pytest.TempPathFactory, built: docker.Image) -> None:
     """The change that is made a hundred times a day must not wait for the package index.
 
     Fix: copy requirements.txt and install from it before the code is copied.
@@ -112,7 +111,7 @@ def test_two_builds_of_one_source_give_the_same_layers() -> None:
 
 
 @pytest.mark.row(12)
-def test_a_file_that_has_changed_is_sent_again(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_file_that_has_changed_is_sent_again(tmp_path_factory: pytest.TempPathFactory, image: docker.Image) -> None:
     """All files of an image have fixed dates; an ETag made of date and size keeps an old file in browsers for ever.
 
     Fix: give each file a date made from its content, and take no other notice of it (Dockerfile, app/middleware.py).
@@ -124,8 +123,7 @@ def test_a_file_that_has_changed_is_sent_again(tmp_path_factory: pytest.TempPath
     new = time.time_ns()  # or the engine would know the layer, with the dates of another build
     for name in ("red", "tan"):
         style.write_text(f"/* {new} {name} */\n")
-        image = docker.Image.build(f"container-contract-{name}:{os.getpid()}", context=context)
-        with docker.started(image) as container:
+        with docker.started(image.variant(name, context=context)) as container:
             container.wait_until_serving()
             response = container.request("/static/contract.css")
             etags.append(response.headers["ETag"])
@@ -146,7 +144,7 @@ def test_a_checkout_for_one_user_only_builds_the_same_image(
     context = _copy_of_project(tmp_path_factory)
     for path in context.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
-    private = docker.Image.build(f"container-contract-private:{os.getpid()}", *docker.VERSION_OPTIONS, context=context)
+    private = image.variant("private", *docker.VERSION_OPTIONS, context=context)
     with docker.started(private) as container:
         container.wait_until_serving()
 

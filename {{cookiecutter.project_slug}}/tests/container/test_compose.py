@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -13,14 +14,17 @@ from pytest_docker import Services
 
 from app.settings import Settings
 from tests.container import docker
+from tests.container.configuration import Configuration
 
 pytestmark = pytest.mark.usefixtures("own")
 
 
 @pytest.fixture(scope="session")
-def docker_compose_file() -> str:
-    """Tell pytest-docker what to bring up."""
-    return str(docker.PROJECT / "compose.yaml")
+def docker_compose_file(told: Configuration, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Tell pytest-docker what to bring up, and what the service needs to be told."""
+    needs = tmp_path_factory.mktemp("compose") / "needs.yaml"
+    needs.write_text(json.dumps({"services": {"web": {"environment": dict(told.environment)}}}))
+    return [str(docker.PROJECT / "compose.yaml"), str(needs)]
 
 
 @pytest.fixture(scope="session")
@@ -36,19 +40,22 @@ def docker_setup() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def compose(docker_compose_file: str, docker_compose_project_name: str, image: docker.Image) -> Iterator[list[str]]:
+def compose(
+    docker_compose_file: list[str], docker_compose_project_name: str, image: docker.Image
+) -> Iterator[list[str]]:
     """Return the command line of docker compose for the image under test, on a free port."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("IMAGE", image.reference)
         environment.setenv("HOST_PORT", "0")
-        yield ["compose", "--file", docker_compose_file, "--project-name", docker_compose_project_name]
+        files = [option for file in docker_compose_file for option in ("--file", file)]
+        yield ["compose", *files, "--project-name", docker_compose_project_name]
 
 
 @pytest.fixture(scope="session")
 def web(compose: list[str], docker_services: Services, image: docker.Image) -> docker.Container:
     """Return the container of the service `web`, answering."""
     docker.run(*compose, "up", "--detach", "--no-build")
-    container = docker.Container(docker.run(*compose, "ps", "--quiet", "web").stdout.strip(), image.port)
+    container = docker.Container(docker.run(*compose, "ps", "--quiet", "web").stdout.strip(), image.port, image.page)
 
     def answers() -> bool:
         try:
@@ -70,7 +77,8 @@ def _resolved(compose: list[str]) -> dict[str, Any]:
 
 def test_the_page_is_served(web: docker.Container, docker_services: Services) -> None:
     """`docker compose up` serves the page on the published port."""
-    assert web.request("/").body == b"<p>Hello, World!</p>"
+    response = web.request()
+    assert (response.status, web.page.text.encode() in response.body) == (web.page.status, True)
     assert web.address[1] == docker_services.port_for("web", web.service_port)
 
 
@@ -80,10 +88,6 @@ PROMISED = {
     "CapAdd": None,
     "CapDrop": ["ALL"],
     "SecurityOpt": ["no-new-privileges:true"],
-    "NanoCpus": 10**9,
-    "Memory": 256 * 2**20,
-    "MemoryReservation": 64 * 2**20,
-    "PidsLimit": 256,
     "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
     "Init": True,
     "LogConfig": {
@@ -97,11 +101,28 @@ PROMISED = {
 def test_what_compose_promises_is_in_force(web: docker.Container, option: str, value: object) -> None:
     """An option that compose ignores, or takes for another, is found in production only.
 
-    Fix: do not soften compose.yaml; if a limit must be another one, change it here as well.
+    Fix: do not soften compose.yaml.
     """
-    inspected = json.loads(docker.run("container", "inspect", web.identity).stdout)[0]["HostConfig"]
+    given = _host_config(web)[option]
 
-    assert inspected[option] == value, f"{option} of the running container is {inspected[option]!r}, not {value!r}"
+    assert given == value, f"{option} of the running container is {given!r}, not {value!r}"
+
+
+def _host_config(web: docker.Container) -> dict[str, Any]:
+    inspected: list[dict[str, Any]] = json.loads(docker.run("container", "inspect", web.identity).stdout)
+    return dict(inspected[0]["HostConfig"])
+
+
+def test_every_resource_has_a_limit(web: docker.Container, compose: list[str], told: Configuration) -> None:
+    """A service without limits takes the whole host along. Fix: deploy.resources in compose.yaml."""
+    resources = _resolved(compose)["services"]["web"]["deploy"]["resources"]
+    limits, reserved = resources["limits"], int(resources["reservations"]["memory"])
+    given = _host_config(web)
+
+    assert given["NanoCpus"] == float(limits["cpus"]) * 10**9 > 0
+    assert given["PidsLimit"] == limits["pids"] > 0
+    assert given["Memory"] == int(limits["memory"]) >= told.budget.smallest_limit, "less than one worker needs"
+    assert given["MemoryReservation"] == reserved > 0
 
 
 # What the kernel says of process 1, and what becomes of a file where nearly every image lets its user write.
@@ -116,12 +137,15 @@ except OSError as error:
 """
 
 
-def test_the_kernel_enforces_it(web: docker.Container) -> None:
+def test_the_kernel_enforces_it(web: docker.Container, told: Configuration) -> None:
     """What the engine was asked for is not yet what holds: look from the inside."""
     seen = docker.run("exec", web.identity, "python3", "-I", "-S", "-c", LOOK_INSIDE).stdout.splitlines()
 
     assert seen == ["uid 10001 capabilities 0 0", "no new privileges 1", "Read-only file system"]
-    assert web.wait_for_workers(2) == 2, "the workers do not follow the CPU limit"
+    cpus, memory = math.ceil(_host_config(web)["NanoCpus"] / 10**9), _host_config(web)["Memory"]
+    fitting = 1 + (memory - told.budget.first_worker_bytes) // told.budget.worker_bytes
+    expected = max(1, min(cpus + 1, (os.cpu_count() or 1) + 1, fitting))
+    assert web.wait_for_workers(expected) == expected, "the workers do not follow the limits"
 
 
 def test_it_starts_again_after_its_process_has_ended(web: docker.Container) -> None:
@@ -137,14 +161,14 @@ def test_it_starts_again_after_its_process_has_ended(web: docker.Container) -> N
     web.wait_until_serving()
 
 
-def test_another_port_is_one_variable(compose: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_port_is_one_variable(compose: list[str], image: docker.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     """PORT in `.env` moves the service: what is published must follow it. Fix: ${PORT:-…} wherever compose names it."""
     monkeypatch.setenv("PORT", "8181")
     command = [*compose[:-1], f"{compose[-1]}-port"]
     try:
         docker.run(*command, "up", "--detach", "--no-build", "--wait")
-        container = docker.Container(docker.run(*command, "ps", "--quiet", "web").stdout.strip(), 8181)
-        assert container.request("/").status == 200
+        container = docker.Container(docker.run(*command, "ps", "--quiet", "web").stdout.strip(), 8181, image.page)
+        assert container.request().status == image.page.status
     finally:
         docker.run(*command, "down", "--timeout", "1")
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.container import docker
+from tests.container.configuration import Configuration
 from tests.container.load import load
 
 MIB = 2**20
@@ -63,8 +64,8 @@ def _ask(connection: http.client.HTTPConnection, path: str) -> bytes:
 
 
 @pytest.mark.row(21)
-def test_memory_after_load_stays_within_budget(image: docker.Image) -> None:
-    """What grows with every request ends in a kill at night. The budget: 40 MiB and 16 MiB a worker, and an end.
+def test_memory_after_load_stays_within_budget(image: docker.Image, told: Configuration) -> None:
+    """What grows with every request ends in a kill at night. The budget: what app/settings.py says, and an end.
 
     Threads and caches grow up at their own pace, a leak grows with every round of requests: so one round in which
     memory grows by no more than 350 bytes a request is enough.
@@ -74,7 +75,8 @@ def test_memory_after_load_stays_within_budget(image: docker.Image) -> None:
     requests, rounds = 3000, 5
     with docker.started(image, "--env", "WEB_CONCURRENCY=2") as container:
         container.wait_until_serving()
-        budget = 40 * MIB + 16 * MIB * max(1, len(container.workers()))
+        further = max(0, len(container.workers()) - 1)
+        budget = told.budget.first_worker_bytes + further * told.budget.worker_bytes
         used: list[int] = []
         while len(used) < rounds and (len(used) < 2 or used[-1] - used[-2] > 350 * requests):
             assert load(container, requests=requests, clients=10) == []

@@ -1,7 +1,6 @@
 """METRICS=prometheus, as a scraper sees it. No row of the contract: it is this service's own, and off by default."""
 
 import http.client
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.settings import Settings
 from tests.container import docker
+from tests.container.configuration import Configuration
 from tests.container.load import load
 
 pytestmark = pytest.mark.usefixtures("own")
@@ -32,6 +32,16 @@ class Scraped:
         assert response.status == 200, response.body
         families = text_string_to_metric_families(response.body.decode())
         self.samples = [sample for family in families for sample in family.samples]
+        self.page = {"method": "GET", "route": self._route(str(container.page.status))}
+
+    def _route(self, status: str) -> str:
+        """Return the route of the page, from the first request for it."""
+        found = {
+            sample.labels["route"]
+            for sample in self.samples
+            if sample.name == "http_requests_total" and sample.labels["status"] == status
+        }
+        return next(iter(found - {"unmatched"}), "")
 
     def total(self, name: str, **labels: str) -> float:
         """Return the sum of all samples of a name that have these labels."""
@@ -41,8 +51,8 @@ class Scraped:
 
     @property
     def answered(self) -> float:
-        """Return the number of requests for the page that have been answered with 200."""
-        return self.total("http_requests_total", method="GET", route="/", status="200")
+        """Return the number of requests for the page that have been served."""
+        return self.total("http_requests_total", **self.page)
 
     @property
     def in_flight(self) -> float:
@@ -53,8 +63,8 @@ class Scraped:
 @contextmanager
 def started(image: docker.Image, *options: str, workers: int = WORKERS) -> Iterator[docker.Container]:
     """Run a container with metrics and the pages of injected/sitecustomize.py; wait for all of its processes."""
-    injected = ("--mount", docker.INJECTED, "--env", "PYTHONPATH=/contract")
-    with docker.started(image, *ON, *injected, "--env", f"WEB_CONCURRENCY={workers}", *options) as container:
+    options = (*ON, *image.with_contract_pages, *options)
+    with docker.started(image, "--env", f"WEB_CONCURRENCY={workers}", *options) as container:
         container.wait_until_serving()
         assert container.wait_for_workers(workers + 1) == workers + 1, "one process more than workers, for the metrics"
         yield container
@@ -108,9 +118,9 @@ def test_the_requests_of_all_workers_are_added_up(image: docker.Image) -> None:
         counting = [name for name in files(container) if "/counter_" in name]
 
     assert len(counting) > 1, f"a single worker has answered all requests, which proves nothing: {counting}"
-    assert found.total("http_request_duration_seconds_count", method="GET", route="/") == found.answered
-    assert found.total("http_request_duration_seconds_bucket", route="/", le="+Inf") == found.answered
-    assert 0 < found.total("http_request_duration_seconds_sum", route="/") < 3000
+    assert found.total("http_request_duration_seconds_count", **found.page) == found.answered
+    assert found.total("http_request_duration_seconds_bucket", **found.page, le="+Inf") == found.answered
+    assert 0 < found.total("http_request_duration_seconds_sum", **found.page) < 3000
     assert found.in_flight == 0
 
 
@@ -145,7 +155,7 @@ HOOKS = {
 }  # fmt: skip
 
 
-def test_hooks_of_the_owner_do_not_switch_metrics_off(tmp_path: Path) -> None:
+def test_hooks_of_the_owner_do_not_switch_metrics_off(tmp_path: Path, image: docker.Image) -> None:
     """SQLAlchemy and OpenTelemetry ask for hooks of gunicorn; a second one of the same name replaces the first, unseen.
 
     Fix: take no hook for the service itself.
@@ -154,10 +164,9 @@ def test_hooks_of_the_owner_do_not_switch_metrics_off(tmp_path: Path) -> None:
     with (context / "gunicorn.conf.py").open("a") as conf:
         for name, count in HOOKS.items():
             conf.write(f"\n\ndef {name}({', '.join(f'_{number}' for number in range(count))}): pass\n")
-    image = docker.Image.build(f"container-contract-hooks:{os.getpid()}", context=context)
-    with started(image) as container:
+    with started(image.variant("hooks", context=context)) as container:
         before = Scraped(container).answered
-        container.request("/")
+        container.request()
         wait_until(lambda: Scraped(container).answered == before + 1, "not counted")
 
 
@@ -173,7 +182,7 @@ def test_clients_cannot_add_series(image: docker.Image) -> None:
         found = Scraped(container)
 
     series = {tuple(one.labels.values()) for one in found.samples if one.name == "http_requests_total"}
-    assert series == {("GET", "/", "200"), ("other", "unmatched", "404")}
+    assert series == {("GET", found.page["route"], str(image.page.status)), ("other", "unmatched", "404")}
 
 
 # For some seconds, as a connection that finds no place in the queue is tried again after one.
@@ -196,7 +205,7 @@ def test_slow_scrapers_hurt_nobody(image: docker.Image) -> None:
         exporter = docker.Container(container.identity, PORT)
         for _ in range(200):
             stack.enter_context(exporter.open_socket()).sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
-        assert container.request("/").status == 200
+        assert container.request().status == image.page.status
         most = int(python(container, MOST_THREADS.format(container.workers())))
         assert most < 50, f"each slow scraper holds a thread: {most}"
         wait_until(lambda: can_be_scraped(container), "slow scrapers are never sent away", 30)
@@ -216,16 +225,17 @@ def test_metrics_are_there_while_all_threads_are_busy(image: docker.Image) -> No
     with started(image, "--env", "THREADS=1", workers=1) as container, ThreadPoolExecutor() as clients:
         sleeping = clients.submit(container.request, "/contract/sleep?3")
         wait_until(lambda: Scraped(container).in_flight == 1, "the one thread is busy")
-        waiting = clients.submit(container.request, "/")
+        waiting = clients.submit(container.request)
         time.sleep(0.5)
         assert Scraped(container).in_flight == 1
         assert not waiting.done(), "the thread was not busy: this proves nothing"
-        assert (sleeping.result().status, waiting.result().status) == (200, 200)
+        assert (sleeping.result().status, waiting.result().status) == (200, image.page.status)
 
 
-def test_metrics_change_neither_life_nor_stop(image: docker.Image) -> None:
-    """Read-only, as any user, in little memory (README.md names 80 MiB), with a clean log, and ended at once."""
-    limits = ("--user", "1234567:0", "--memory", "80m", "--memory-swap", "80m")
+def test_metrics_change_neither_life_nor_stop(image: docker.Image, told: Configuration) -> None:
+    """Read-only, as any user, in the memory of one worker more, with a clean log, and ended at once."""
+    memory = str(told.budget.smallest_limit + told.budget.worker_bytes)
+    limits = ("--user", "1234567:0", "--memory", memory, "--memory-swap", memory)
     with docker.started(image, *ON, *limits) as container:
         container.wait_until_serving()
         assert container.wait_for_workers(2) == 2

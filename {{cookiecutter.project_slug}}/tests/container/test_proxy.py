@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.container import docker
+from tests.container.configuration import Configuration
 from tests.container.load import load
 
 pytestmark = pytest.mark.usefixtures("own")
@@ -22,26 +23,27 @@ PORT = "8181"
 
 
 @pytest.fixture(scope="module")
-def compose(image: docker.Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def compose(image: docker.Image, told: Configuration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Return the command line of docker compose, on a free port; the replicas also have the pages of injected/."""
     folder = Path(__file__).parent / "injected"
-    injected = {"environment": {"PYTHONPATH": "/contract"}, "volumes": [f"{folder}:/contract:ro"]}
+    variables = {**told.environment, "PYTHONPATH": "/contract", "CONTRACT_PAGE": image.page.path}
+    injected = {"environment": variables, "volumes": [f"{folder}:/contract:ro"]}
     pages = tmp_path_factory.mktemp("proxy") / "pages.yaml"
     pages.write_text(json.dumps({"services": dict.fromkeys(REPLICAS, injected)}))
-    variables = {"IMAGE": image.reference, "HOST_IP": "127.0.0.1", "HOST_PORT": "0", "PORT": PORT}
+    settings = {"IMAGE": image.reference, "HOST_IP": "127.0.0.1", "HOST_PORT": "0", "PORT": PORT}
     files = ("--file", str(docker.PROJECT / "compose.proxy.yaml"), "--file", str(pages))
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in variables.items():
+        for name, value in settings.items():
             environment.setenv(name, value)
         yield ["compose", *files, "--project-name", f"container-contract-proxy-{os.getpid()}"]
 
 
 @pytest.fixture(scope="module")
-def proxy(compose: list[str]) -> Iterator[docker.Container]:
+def proxy(compose: list[str], image: docker.Image) -> Iterator[docker.Container]:
     """Return the container of the proxy, with both replicas ready."""
     try:
         docker.run(*compose, "up", "--detach", "--wait")
-        yield docker.Container(docker.run(*compose, "ps", "--quiet", "proxy").stdout.strip(), 8080)
+        yield docker.Container(docker.run(*compose, "ps", "--quiet", "proxy").stdout.strip(), 8080, image.page)
     except docker.DockerError as error:
         pytest.fail(f"{error}\n{docker.run(*compose, 'logs', check=False).stdout}", pytrace=False)
     finally:
@@ -50,7 +52,7 @@ def proxy(compose: list[str]) -> Iterator[docker.Container]:
 
 def test_the_proxy_alone_can_be_reached(compose: list[str], proxy: docker.Container) -> None:
     """Who reaches a replica past the proxy can forge addresses and hold its threads. Fix: ports: !reset []."""
-    assert proxy.request("/").body == b"<p>Hello, World!</p>"
+    assert proxy.request().status == proxy.page.status
     for replica in REPLICAS:
         identity = docker.run(*compose, "ps", "--quiet", replica).stdout.strip()
         assert not docker.run("port", identity).stdout, f"{replica} is published"
@@ -120,7 +122,7 @@ def test_slow_clients_do_not_stop_others_being_served(
 
 def _seconds(proxy: docker.Container) -> float:
     began = time.monotonic()
-    assert proxy.request("/", timeout=30).status == 200
+    assert proxy.request(timeout=30).status == proxy.page.status
     return time.monotonic() - began
 
 

@@ -1,5 +1,6 @@
 """The contract, rows 12 to 18: what a running service must do, in a container that may do next to nothing."""
 
+import http.client
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 
 from app.settings import Settings
 from tests.container import docker
+from tests.container.configuration import Configuration
 from tests.container.load import load
 from tests.unit.required import accepted
 
@@ -26,18 +28,11 @@ def test_the_page_is_served(image: docker.Image) -> None:
     """
     with docker.started(image, options=docker.HARDENED) as container:
         container.wait_until_serving()
-        assert container.request("/").status == 200
+        assert container.request().status == image.page.status
 
 
 @pytest.mark.row(12)
-@pytest.mark.usefixtures("own")
-def test_the_page_says_hello(service: docker.Container) -> None:
-    """The first page of the service. Yours has replaced it? Then replace this test."""
-    assert service.request("/").body == b"<p>Hello, World!</p>"
-
-
-@pytest.mark.row(12)
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/no/such/page", 404), ("DELETE", "/", 405)])
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/no/such/page", 404), ("TRACE", "", 405)])
 def test_client_errors_are_told_as_such(service: docker.Container, method: str, path: str, status: int) -> None:
     """A client's mistake is not a server error: 5xx would page someone at night. Fix: no catch-all route."""
     response = service.request(path, method)
@@ -167,7 +162,7 @@ def test_malformed_requests_are_refused(service: docker.Container, raw: bytes, s
     assert answer.startswith(b"HTTP/1."), answer[:200]
     assert answer.split()[1] in statuses, answer[:200]
     assert b"Traceback" not in answer
-    assert service.request("/").status == 200
+    assert service.request().status == service.page.status
 
 
 @pytest.mark.row(13)
@@ -178,7 +173,7 @@ def test_a_clean_life_leaves_a_clean_log(image: docker.Image) -> None:
     """
     with docker.started(image) as container:
         container.wait_until_serving()
-        for path in ("/", "/no/such/page", "/healthz", "/readyz"):
+        for path in ("", "/no/such/page", "/healthz", "/readyz"):
             container.request(path)
         time.sleep(2)  # what a server starts in the background fails a moment later
         container.stop()
@@ -213,10 +208,10 @@ def test_a_request_can_be_followed_by_its_id(service: docker.Container) -> None:
     """
     identity = f"contract-{time.time_ns()}"
 
-    assert service.request("/?secret=1", X_Request_ID=identity).headers["X-Request-ID"] == identity
+    assert service.request(f"{service.page.path}?secret=1", X_Request_ID=identity).headers["X-Request-ID"] == identity
     lines = [line for line in _access_lines(service) if line["request_id"] == identity]
     assert len(lines) == 1, f"{len(lines)} access lines with the id {identity}"
-    assert (lines[0]["method"], lines[0]["path"], lines[0]["status"]) == ("GET", "/", 200)
+    assert (lines[0]["method"], lines[0]["path"], lines[0]["status"]) == ("GET", service.page.path, service.page.status)
     assert isinstance(lines[0]["duration_ms"], float)
 
 
@@ -224,7 +219,7 @@ def test_a_request_can_be_followed_by_its_id(service: docker.Container) -> None:
 @pytest.mark.parametrize("forged", ["a b", 'x","level":"ERROR', "x" * 1000, ""])
 def test_a_forged_request_id_is_replaced(service: docker.Container, forged: str) -> None:
     """An id is client input: unchecked, it forges log lines and fills disks. Fix: replace what is not well-formed."""
-    given = service.request("/", X_Request_ID=forged).headers["X-Request-ID"]
+    given = service.request(X_Request_ID=forged).headers["X-Request-ID"]
 
     assert given, "the response carries no X-Request-ID"
     assert given != forged
@@ -359,7 +354,7 @@ def test_idle_connections_do_not_delay_a_stop(image: docker.Image) -> None:
         time.sleep(1)  # all workers have started: a stop in the middle of a start is another subject
         connections = [container.connect() for _ in range(5)]
         for connection in connections:
-            connection.request("GET", "/")
+            connection.request("GET", image.page.path)
             connection.getresponse().read()
 
         seconds = container.stop()
@@ -387,7 +382,7 @@ def test_readiness_ends_before_the_service_does(image: docker.Image) -> None:
                 assert time.monotonic() - began < delay, "/readyz does not say that the service is going away"
         except (OSError, http.client.HTTPException) as error:
             pytest.fail(f"the service stopped before /readyz said that it would: {error}")
-        assert container.request("/").status == 200, "requests are refused although the balancer may still send them"
+        assert container.request().status == image.page.status, "requests are refused, which a balancer may still send"
         assert container.request("/healthz").status == 200, "the process lives, and should not be restarted"
 
         docker.run("wait", container.identity, timeout=delay + 20)
@@ -441,7 +436,7 @@ def test_a_bad_value_ends_the_container_with_one_clear_line(image: docker.Image,
 @pytest.mark.usefixtures("own")
 def test_a_container_without_a_place_for_temporary_files_says_so(image: docker.Image) -> None:
     """The heartbeat of the workers needs one. Fix: app/settings.py."""
-    options = ("--rm", "--label", docker.LABEL, "--read-only", "--ipc", "none")
+    options = ("--rm", "--label", docker.LABEL, *image.needs, "--read-only", "--ipc", "none")
     done = docker.run("run", *options, image.reference, check=False, timeout=60)
 
     (line,) = (done.stdout + done.stderr).splitlines()
@@ -450,26 +445,29 @@ def test_a_container_without_a_place_for_temporary_files_says_so(image: docker.I
 
 
 @pytest.mark.row(18)
-@pytest.mark.parametrize("limits", [("--cpus", "1"), ("--cpus", "2"), ("--memory", "64m")], ids=" ".join)
+@pytest.mark.parametrize("limits", [("--cpus", "1"), ("--cpus", "2"), ("--memory", "smallest")], ids=" ".join)
 @pytest.mark.usefixtures("own")
-def test_workers_follow_the_limits(image: docker.Image, limits: tuple[str, str]) -> None:
+def test_workers_follow_the_limits(image: docker.Image, told: Configuration, limits: tuple[str, str]) -> None:
     """More workers than CPUs only wait for each other, more than fit into the memory are killed by the kernel.
 
     Fix: read the limits of the cgroup, not the machine's (app/capacity.py).
     """
-    expected = {"1": 2, "2": min(2, os.cpu_count() or 1) + 1, "64m": 1}[limits[1]]
-    with docker.started(image, *limits) as container:
+    option, value = limits
+    expected = {"1": 2, "2": min(2, os.cpu_count() or 1) + 1, "smallest": 1}[value]
+    with docker.started(image, option, value.replace("smallest", str(told.budget.smallest_limit))) as container:
         container.wait_until_serving()
         assert container.wait_for_workers(expected) == expected
 
 
 @pytest.mark.row(18)
-def test_the_smallest_memory_limit_is_enough(image: docker.Image) -> None:
-    """A limit that is too small shows only under load, as workers that vanish. README.md names 64 MiB as the smallest.
+def test_the_smallest_memory_limit_is_enough(image: docker.Image, told: Configuration) -> None:
+    """A limit that is too small shows only under load, as workers that vanish.
 
-    Fix: fewer workers, less that each of them loads.
+    The smallest is what app/settings.py says of one worker, and half of a further one: 64 MiB. Fix: fewer workers, less
+    that each of them loads, or other numbers there.
     """
-    with docker.started(image, "--memory", "64m", "--memory-swap", "64m") as container:
+    limit = str(told.budget.smallest_limit)
+    with docker.started(image, "--memory", limit, "--memory-swap", limit) as container:
         container.wait_until_serving()
         failures = load(container, requests=10_000, clients=10)
         state = container.state

@@ -1,13 +1,19 @@
 """Workers follow the limits of the container, whichever cgroup version states them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.capacity import MAX_WORKERS, default_workers
+from app.settings import Settings
+from tests.unit.required import NEEDED
 
 MIB = 2**20
+CONFIG = Settings.from_environ(
+    {**NEEDED, "FIRST_WORKER_BYTES": str(56 * MIB), "WORKER_BYTES": str(16 * MIB), "METRICS": "off"}
+)
 UNLIMITED_V1 = str(0x7FFFFFFFFFFFF000)
 
 
@@ -56,16 +62,23 @@ def test_workers_follow_the_limits(tmp_path: Path, quota: str, memory: str, work
     else:
         root = _v2(tmp_path, quota, memory)
 
-    assert default_workers(root) == workers
+    assert default_workers(CONFIG, root) == workers
 
 
-def test_other_processes_have_their_share_of_the_memory(tmp_path: Path) -> None:
+def test_larger_workers_are_fewer(tmp_path: Path) -> None:
+    root = _v2(tmp_path, "max", str(256 * MIB))
+
+    assert default_workers(replace(CONFIG, first_worker_bytes=100 * MIB, worker_bytes=50 * MIB), root) == 4
+    assert default_workers(replace(CONFIG, first_worker_bytes=100 * MIB, worker_bytes=160 * MIB), root) == 1
+
+
+def test_metrics_have_their_share_of_the_memory(tmp_path: Path) -> None:
     root = _v2(tmp_path, "max", str(40 * MIB + 3 * 16 * MIB))
 
-    assert default_workers(root, other_processes=1) == 2
+    assert default_workers(replace(CONFIG, metrics="prometheus"), root) == 2
 
 
 def test_a_large_machine_does_not_mean_a_large_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
 
-    assert default_workers(tmp_path) == MAX_WORKERS
+    assert default_workers(CONFIG, tmp_path) == MAX_WORKERS

@@ -1,8 +1,9 @@
 """Mounted into a container by the contract: gives any Flask application more pages, without a change of its image.
 
-/contract/sleep?3 waits 3 seconds, then responds like /; /contract/worker tells the number of its process;
-/contract/read reads the body and tells its length; /contract/exit?3 ends by sys.exit(3); /contract/temporary writes a
-megabyte to a temporary file; /contract/client tells address, scheme and host as views see them.
+/contract/sleep?3 waits 3 seconds in the page that CONTRACT_PAGE names, then responds with 200; /contract/worker tells
+the number of its process; /contract/read reads the body and tells its length; /contract/exit?3 ends by sys.exit(3);
+/contract/temporary writes a megabyte to a temporary file; /contract/client tells address, scheme and host as views see
+them.
 """
 
 import os
@@ -36,8 +37,8 @@ with suppress(ImportError):
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [str(written).encode()]
         if environ["PATH_INFO"] == "/contract/sleep":
-            environ["PATH_INFO"] = "/"
-            answer = _wsgi_app(self, environ, start_response)
+            environ["PATH_INFO"] = os.environ["CONTRACT_PAGE"]
+            answer = _wsgi_app(self, environ, lambda _, *rest: start_response("200 OK", *rest))
             print("contract: asleep", flush=True)  # noqa: T201 - the log is how a test knows that the request is in flight
             time.sleep(float(environ["QUERY_STRING"]))
             return answer
