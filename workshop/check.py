@@ -128,9 +128,7 @@ def judge(folder: Path, contract: Contract, tests: Sequence[Clause], rows: froze
         require_answer(engine.Image(tag, port))
         # A row that has failed is told by its first failure: the plugin leaves the rest of it out.
         with patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
-            verdict = contract.judge(
-                tag, tests, port, lambda percent: status.update(f"Judging … {percent}%"), ("once",)
-            )
+            verdict = contract.judge(tag, tests, port, lambda done: status.update(f"Judging … {done}%"), ("once",))
         cards = {row["number"]: row for row in verdict.card["rows"]}
         for number in sorted(rows & OF_THE_FOLDER.keys()):
             status.update(f"Asking the folder for row {number} …")
@@ -152,8 +150,8 @@ def show(verdict: Verdict, title: str, repaired: str) -> None:
     """Print the scorecard and the next thing to fix, or else that all is repaired."""
     asked = [row for row in verdict.card["rows"] if row["status"] != "not run"]
     statuses = [row["status"] for row in asked]
-    passed, applicable = statuses.count("passed"), statuses.count("passed") + statuses.count("failed")
-    title = f"{title}: {passed} of {applicable} rows passed"
+    passed = statuses.count("passed")
+    title = f"{title}: {passed} of {passed + statuses.count('failed')} rows passed"
     table = Table("Row", "The contract", "Verdict", "Reason", title=title, title_justify="left")
     for row in asked:
         style = STYLES.get(row["status"], "dim")

@@ -163,9 +163,10 @@ def save(bases: dict[str, str], name: str, file: Path) -> dict[str, str]:
 
 def write(kit: Path, output: Path) -> None:
     """Write the archive. What an engine has unpacked may be dated before 1980, as no zip file can be."""
-    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+    with zipfile.ZipFile(output, "w", strict_timestamps=False) as archive:
         for path in sorted(path for path in kit.rglob("*") if path.is_file()):
-            archive.write(path, path.relative_to(kit))
+            how = zipfile.ZIP_STORED if path.suffix == ".whl" else zipfile.ZIP_DEFLATED  # wheels are zip files already
+            archive.write(path, path.relative_to(kit), how)
 
 
 # ---- use ----
@@ -237,7 +238,8 @@ def make_environment(folder: Path, lock: Path, wheels: Path) -> Path:
         hint = "this Python cannot make a virtual environment (on Debian: apt-get install python3-venv)"
         raise KitError(f"{hint}: {str(error).splitlines()[-1]}") from error
     options = ("--isolated", "--quiet", "--disable-pip-version-check", "--no-index", "--find-links", wheels)
-    run(python, "-m", "pip", "install", *options, "--require-hashes", "-r", lock)
+    # Of a hundred packages some are used today: Python compiles those when it does.
+    run(python, "-m", "pip", "install", *options, "--no-compile", "--require-hashes", "-r", lock)
     return python
 
 
