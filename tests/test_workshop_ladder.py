@@ -394,18 +394,19 @@ RUNNING = {
     15: "test_it_becomes_healthy_soon",
     16: "test_a_stop_lets_requests_in_flight_finish",
 }
-# What claims compare, by the step of a measurement that tells it, or else by how it is told.
+# What claims compare, by the step of a measurement that tells it, in their order.
 STEPS = {
     "start": {"start_ms", "probe_cpu_ms", "stop_seconds", "exit_code", "debugger"},
-    "forge": {"refuses_forgery"},
     "rebuild": {"code_rebuild_seconds"},
+    "look": {"bytes", "compressed_bytes", "packages", "leaked", "can_change_its_code"},
+    "forge": {"refuses_forgery"},
 }
-LOOKS: dict[str, Callable[[Rung], object]] = {
-    "bytes": lambda rung: engine_of_tools.size(measure.tag(rung)),
-    "compressed_bytes": lambda rung: engine_of_tools.compressed_size(measure.tag(rung)),
-    "packages": lambda rung: measure.packages(measure.tag(rung)),
-    "leaked": lambda rung: measure.leaked(measure.tag(rung)),
-    "can_change_its_code": measure.can_change_its_code,
+# What takes long in a step, and is left out where no claim needs it: nothing compares with what is not a number.
+LONG: dict[str, tuple[object, str]] = {
+    "stop_seconds": (engine_of_tools.Container, "stop"),
+    "compressed_bytes": (engine_of_tools, "compressed_size"),
+    "packages": (measure, "packages"),
+    "leaked": (measure, "leaked"),
 }
 SIZES = re.compile(r"([\d.]+) MB on disk, ([\d.]+) MB compressed")
 
@@ -424,12 +425,22 @@ def contract_of(rung: Rung, rows: set[int], folder: Path) -> dict[str, Result]:
     return measure.rows(measure.judge(rung, folder, PYTHONS[0], *names))
 
 
+def shortened(measurement: measure.Measurement, values: set[str]) -> None:
+    """Take the steps of a measurement that tell some values, without what takes long and tells others."""
+    with pytest.MonkeyPatch.context() as shorter:
+        # A build that installs takes ten times as long as one that does not: the faster of two tells that.
+        shorter.setattr(measure, "ROUNDS", 2 if "code_rebuild_seconds" in values else measure.ROUNDS)
+        for value, (owner, name) in LONG.items():
+            if value not in values:
+                shorter.setattr(owner, name, lambda *_: math.nan)
+        for step, told in STEPS.items():
+            if told & values:
+                getattr(measurement, step)()
+
+
 @pytest.fixture(scope="module")
 def live(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Result]]:
-    """Build every rung and measure what claims ask of it; builds may use the engine's cache.
-
-    The last one is looked at as `make workshop` does; all that claims do not speak of is left to that.
-    """
+    """Build every rung and measure what claims ask of it; builds may use the engine's cache."""
     folder = tmp_path_factory.mktemp("ladder")
     made = measure.provide_base_images(PYTHONS[0])
     results = {}
@@ -437,26 +448,18 @@ def live(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
         for rung in RUNGS:
             values, rows = claimed(rung.number)
             measurement = measure.Measurement(rung, folder, PYTHONS[0])
-            result = measurement.result
-            measurement.image()
+            image, result = measure.tag(rung), measurement.result
+            engine_of_tools.build(measurement.context, image)
+            sizes: Result = {}
             if rows:
                 result["rows"] = contract_of(rung, rows, folder)
-            if 10 in rows and (sizes := SIZES.match(result["rows"]["10"]["reason"])):
+            if 10 in rows and (told := SIZES.match(result["rows"]["10"]["reason"])):
                 # The contract has just compressed all layers, which is what takes long.
-                result |= {"bytes": float(sizes[1]), "compressed_bytes": float(sizes[2])}
-            with pytest.MonkeyPatch.context() as shorter:
-                if not values & {"stop_seconds", "exit_code"}:
-                    shorter.setattr(measure, "stop", lambda *_: (math.nan, -1))
-                for step in [step for step, told in STEPS.items() if told & values]:
-                    if step == "rebuild":
-                        # With an installation it takes ten times as long: the faster of two tells that.
-                        shorter.setattr(measure, "ROUNDS", 2)
-                    getattr(measurement, step)()
-            if rung == RUNGS[-1]:
-                measurement.look()
-            result |= {value: LOOKS[value](rung) for value in values & LOOKS.keys() - result.keys()}
+                sizes = {"bytes": float(told[1]), "compressed_bytes": float(told[2])}
+            shortened(measurement, values - sizes.keys())
+            result |= sizes
             results[rung.number] = result
-            run("image", "rm", "--force", measure.tag(rung))
+            run("image", "rm", "--force", image)
         yield results
     finally:
         remove_leftovers()
