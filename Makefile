@@ -73,7 +73,7 @@ handout: setup
 readme: setup
 	.venv/bin/python -m tools.readme
 
-kit: setup
+kit: handout
 	.venv/bin/python -m workshop.kit pack
 
 # By the command at the top of each. The development lock of the service keeps to the versions of the other.

@@ -19,8 +19,9 @@ from pypdf import PdfReader
 
 from tests.browser import Browser, running
 from tests.conftest import TEMPLATE, skip_or_fail
+from tools.baking import SERVICE
 from workshop import page
-from workshop.handout import CHARTS, MEASURES, SERVICE, HandoutError, Measure, changed, contract_rows, environment, fill
+from workshop.handout import CHARTS, MEASURES, HandoutError, Measure, changed, environment, fill
 from workshop.ladder import rungs
 
 WORKSHOP = TEMPLATE / "workshop"
@@ -207,12 +208,12 @@ def test_only_packages_may_be_missing_as_not_every_system_has_the_scanner(result
     assert "None" not in text
 
 
-CLAIM = re.compile(r"\{\{ (\w+)\.(\w+) \| (less_than|fewer_than|times)\(\w+\.(\w+)\) \}\}")
+CLAIM = re.compile(r"\{\{ (\w+)\.(\w+) \| (less_than|times)\(\w+\.(\w+)(?:, \"fewer\")?\) \}\}")
 
 
 def test_a_claim_that_is_not_true_stops_the_build(results: Path, tmp_path: Path) -> None:
     claims = list(CLAIM.finditer(SOURCE))
-    assert len(claims) == len(re.findall("less_than|fewer_than|times\\(", SOURCE)) >= 6
+    assert len(claims) == len(re.findall("less_than|times\\(", SOURCE)) >= 6
 
     for claim in claims:
         _, key, verb, other = claim.groups()
@@ -257,7 +258,8 @@ def test_rows_of_the_contract_are_cited_by_their_words(shown: Page) -> None:
     scorecard = importlib.util.module_from_spec(spec)
     sys.modules["scorecard"] = scorecard
     spec.loader.exec_module(scorecard)
-    assert contract_rows() == scorecard.ROWS
+    every: Any = environment(RESULTS).globals["contract"]
+    assert every == scorecard.ROWS, "`make workshop` judges the rungs by the contract as it is"
 
     cited = re.findall(r'<a href="#row-(\d+)">row (\d+)</a> “(.*?)”', shown.html)
     assert len(cited) > 25
@@ -285,7 +287,7 @@ def test_links_and_anchors_resolve(shown: Page) -> None:
     for link in shown.links:
         assert link.startswith("#"), f"{link} leads out of the page"
         assert link[1:] in shown.ids, link
-    for number in contract_rows():
+    for number in range(1, 23):
         assert f"row-{number}" in shown.ids
 
 

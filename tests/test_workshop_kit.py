@@ -11,22 +11,23 @@ import shutil
 import socket
 import subprocess
 import sys
-import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import LABEL, PYTHONS, TEMPLATE, docker, skip_or_fail
+from tests.conftest import LABEL, PYTHONS, TEMPLATE, docker, skip_or_fail, snapshot
 from tests.readme import blocks
 from tools.contract import Clause, Contract, ContractError, Lesson, Verdict, baked
 from tools.demo import page
 from tools.engine import LABEL as CONTRACT_LABEL
+from tools.questions import CONTEXT, base_image
 from workshop import check, kit
+from workshop.ladder import PYTHON
 
 WORKSHOP = TEMPLATE / "workshop"
 EXERCISES = sorted(path.parent.name for path in WORKSHOP.glob("exercises/*/exercise.toml"))
@@ -45,11 +46,10 @@ def contract() -> Iterator[Contract]:
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_an_exercise_is_complete(name: str) -> None:
-    told = check.Exercise.of(WORKSHOP / "exercises" / name)
+    title = check.exercise_in(WORKSHOP / "exercises" / name)["title"]
 
-    assert told
-    assert f": {told.title}\n" in (WORKSHOP / "exercises" / name / "task.md").read_text()
-    assert f": {told.title}\n" in (WORKSHOP / "solutions" / name / "solution.md").read_text()
+    assert f": {title}\n" in (WORKSHOP / "exercises" / name / "task.md").read_text()
+    assert f": {title}\n" in (WORKSHOP / "solutions" / name / "solution.md").read_text()
     assert f"workshop/check workshop/exercises/{name}" in (WORKSHOP / "exercises" / name / "task.md").read_text()
     assert (WORKSHOP / "solutions" / name / "Dockerfile").exists()
 
@@ -63,18 +63,17 @@ def test_an_exercise_needs_what_the_kit_brings(name: str) -> None:
         assert f"\n{requirement} \\\n" in lock
     for folder in ("exercises", "solutions"):
         dockerfile = (WORKSHOP / folder / name / "Dockerfile").read_text()
-        assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {f"python:{kit.PYTHON}-slim-trixie"}
+        assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {f"python:{PYTHON}-slim-trixie"}
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_an_exercise_asks_for_what_the_contract_has(name: str, contract: Contract) -> None:
-    asked = check.Exercise.of(WORKSHOP / "exercises" / name)
+    asked = check.exercise_in(WORKSHOP / "exercises" / name)
 
-    assert asked
-    of_the_image = {test.row for test in contract.select(asked.rows, asked.tests)}
-    assert of_the_image >= asked.rows - check.OF_THE_FOLDER.keys()
+    of_the_image = {test.row for test in contract.select(asked["rows"], asked.get("tests", []))}
+    assert of_the_image >= set(asked["rows"]) - check.OF_THE_FOLDER.keys()
     with pytest.raises(ContractError, match="the contract has no test test_of_nothing"):
-        contract.select(asked.rows, ["test_of_nothing"])
+        contract.select(asked["rows"], ["test_of_nothing"])
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,12 @@ class Attempt:
             text = (folder / name).read_text()
             assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
             (folder / name).write_text(text.replace(old, new))
-        asked = check.Exercise.of(source)
-        assert asked
-        tests = [name for name in asked.tests if 12 in self.red]
-        rows = [row for row in self.red if row in asked.rows]
+        asked = check.exercise_in(source)
+        tests = [name for name in asked.get("tests", []) if 12 in self.red]
+        rows = [row for row in self.red if row in asked["rows"]]
         assert len(rows) + len(tests) == len(self.red), "the exercise does not ask for these rows"
         (folder / "exercise.toml").write_text(
-            f'title = "{asked.title}"\nrows = {[5, *rows]}\ntests = {json.dumps(tests)}\n'
+            f'title = "{asked["title"]}"\nrows = {[5, *rows]}\ntests = {json.dumps(tests)}\n'
         )
         return folder
 
@@ -168,8 +166,8 @@ ATTEMPTS = {
 @pytest.fixture
 def bases(engine: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let builds take a base image that is there, if that is not the one the workshop names."""
-    if PYTHONS[0] != kit.PYTHON:
-        usual, present = (f"python:{version}-slim-trixie" for version in (kit.PYTHON, PYTHONS[0]))
+    if PYTHONS[0] != PYTHON:
+        usual, present = (f"python:{version}-slim-trixie" for version in (PYTHON, PYTHONS[0]))
         told = os.environ.get("DOCKER_BUILD_OPTIONS", "")
         monkeypatch.setenv("DOCKER_BUILD_OPTIONS", f"{told} --build-context {usual}=docker-image://{present}")
 
@@ -178,16 +176,22 @@ Checked = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def checked(bases: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Checked:
+def checked(bases: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Checked:
     """Return a function that checks a folder, and returns the scorecard, the exit code and what was printed."""
+    show, shown = check.show, []
+
+    def shown_once(verdict: Verdict, *titles: str) -> None:
+        shown.append(verdict.card)
+        show(verdict, *titles)
+
+    monkeypatch.setattr(check, "show", shown_once)
 
     def result(folder: Path, *options: str) -> dict[str, Any]:
-        card = tmp_path / "card.json"
-        code = check.main([str(folder), "--json", str(card), *options])
+        code = check.main([str(folder), *options])
         printed = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
         assert not docker("ps", "--all", "--quiet", "--filter", f"label={CONTRACT_LABEL}")
         assert not docker("images", "--quiet", "--filter", f"label={CONTRACT_LABEL}")
-        return {"code": code, "printed": printed, **(json.loads(card.read_text()) if card.exists() else {})}
+        return {"code": code, "printed": printed, **(shown.pop() if shown else {})}
 
     return result
 
@@ -217,14 +221,13 @@ def test_an_exercise_stays_red_until_the_cause_is_gone(attempt: Attempt, checked
 def test_a_solution_is_recognised(name: str, checked: Checked, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(WORKSHOP / "exercises" / name, tmp_path / "exercise"))
     shutil.copytree(WORKSHOP / "solutions" / name, folder, dirs_exist_ok=True)
-    exercise = check.Exercise.of(folder)
-    assert exercise
+    exercise = check.exercise_in(folder)
 
     card = checked(folder)
 
-    assert (red(card), card["code"], card["next"]) == ([], 0, None)
-    assert asked(card) == sorted(exercise.rows | ({12} if exercise.tests else set()))
-    assert f"{exercise.title}: {len(asked(card))} of {len(asked(card))} rows passed" in card["printed"]
+    assert (red(card), card["code"]) == ([], 0)
+    assert asked(card) == sorted({*exercise["rows"], *([12] if "tests" in exercise else [])})
+    assert f"{exercise['title']}: {len(asked(card))} of {len(asked(card))} rows passed" in card["printed"]
     assert "Repaired: the cause is gone." in card["printed"]
 
 
@@ -286,15 +289,17 @@ def test_a_lesson_is_read_from_a_docstring() -> None:
     assert lesson == Lesson("It matters. More on that. The budget: 3.", "do this, and that.")
 
 
-def test_the_lowest_failed_row_is_mended_first() -> None:
+def test_the_lowest_failed_row_is_mended_first(capsys: pytest.CaptureFixture[str]) -> None:
     tests = {row: Clause("test_image", f"test_{row}", row, Lesson(f"why {row}", f"mend {row}")) for row in (3, 9)}
     rows = [
         {"number": n, "title": "", "status": "failed" if n in tests else "passed", "reason": ""} for n in range(1, 12)
     ]
 
-    mend = check.next_to_mend(Verdict({"rows": rows}, {9: (tests[9], "nine"), 3: (tests[3], "three\nmore")}))
+    check.show(Verdict({"rows": rows}, {9: (tests[9], "nine"), 3: (tests[3], "three\nmore")}), "mine", "Repaired.")
 
-    assert mend == {"row": 3, "title": "", "seen": "three", "why": "why 3", "mend": "mend 3", "test": "test_3"}
+    printed = capsys.readouterr().out
+    assert printed.startswith("mine: 9 of 11 rows passed ")
+    assert printed.endswith("The next thing to fix: row 3\nSeen: three\nWhy:  why 3\nFix:  mend 3\n")
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -348,7 +353,7 @@ NOTHING_TO_JUDGE = {
 def test_where_there_is_nothing_to_judge_it_says_what_to_do(
     checked: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instructions: str, message: str
 ) -> None:
-    (tmp_path / "Dockerfile").write_text(f"FROM python:{kit.PYTHON}-slim-trixie\n{instructions}")
+    (tmp_path / "Dockerfile").write_text(f"FROM python:{PYTHON}-slim-trixie\n{instructions}")
     monkeypatch.setattr(check, "SECONDS_TO_ANSWER", 2)
 
     result = checked(tmp_path)
@@ -361,7 +366,7 @@ def test_where_there_is_nothing_to_judge_it_says_what_to_do(
 def test_any_folder_is_judged_and_told_what_to_fix(checked: Checked, tmp_path: Path) -> None:
     """One that has no port, no code and no packages, so not every row applies; the static rows are enough here."""
     (tmp_path / "Dockerfile").write_text(
-        f'FROM python:{kit.PYTHON}-slim-trixie\nUSER 10001\nCMD ["python3", "-c", "{SERVER.format("")}"]\n'
+        f'FROM python:{PYTHON}-slim-trixie\nUSER 10001\nCMD ["python3", "-c", "{SERVER.format("")}"]\n'
     )
 
     card = checked(tmp_path, "--fast", "--port", "5000")
@@ -369,7 +374,6 @@ def test_any_folder_is_judged_and_told_what_to_fix(checked: Checked, tmp_path: P
     rows = {row["number"]: row["status"] for row in card["rows"]}
     assert [rows[number] for number in (2, 3, 7, 10, 12)] == ["passed", "failed", "passed", "passed", "not run"]
     assert " MB on disk, " in card["rows"][9]["reason"]
-    assert card["next"]["row"] == 3
     assert "The next thing to fix: row 3" in card["printed"]
     assert "Seen: HEALTHCHECK must be there, in exec form" in card["printed"]
     assert "Why: Without a health check nobody notices" in card["printed"]
@@ -379,31 +383,25 @@ def test_any_folder_is_judged_and_told_what_to_fix(checked: Checked, tmp_path: P
 # ---- kit ----
 
 
-def manifest(**changes: object) -> dict[str, Any]:
-    """Return a manifest that fits here, but for the changes."""
-    return {
-        "format": kit.FORMAT,
-        "name": "workshop-kit",
-        "pythons": [".".join(map(str, sys.version_info[:2]))],
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "image_platform": "linux/amd64",
-        "images": {},
-        **changes,
-    }
+def made_for(**changes: str) -> dict[str, list[str]]:
+    """Return what an archive that fits here is made for, but for the changes."""
+    version = ".".join(map(str, sys.version_info[:2]))
+    fits = {"a machine with": f"{platform.system()} {platform.machine()}", "Python": version}
+    return {what: [value] for what, value in {**fits, "an engine on": "linux/amd64", **changes}.items()}
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes an archive of two small files."""
 
-    def written(**changes: object) -> Path:
+    def written(**changes: str) -> Path:
         folder = tmp_path / "content"
-        for name in ("README.md", "kit.py", "wheels/a.whl"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(f"what {name} holds\n" * 99)
-        kit.write(folder, manifest(**changes), tmp_path / "kit.tar")
-        return tmp_path / "kit.tar"
+        (folder / "wheels").mkdir(parents=True, exist_ok=True)
+        (folder / "wheels/a.whl").write_bytes(secrets.token_bytes(9999))
+        told = {"name": "the-kit", "made_for": made_for(**changes), "images": {}}
+        (folder / "manifest.json").write_text(json.dumps(told))
+        kit.write(folder, tmp_path / "kit.zip")
+        return tmp_path / "kit.zip"
 
     return written
 
@@ -418,90 +416,126 @@ def fake_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
 
-def said_by_use(archive: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line that `use` ends with."""
-    assert kit.main(["use", str(archive), "--into", str(archive.parent / "used")]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    return str(line)
+@pytest.fixture
+def said_by_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path], str]:
+    """Return a function that uses an archive, and returns the one line that this ends with."""
+    monkeypatch.chdir(tmp_path)
+
+    def said(archive: Path) -> str:
+        assert kit.main(["use", str(archive)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        return str(line)
+
+    return said
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"machine": "s390x"}, r"this archive is for \w+ s390x, and this is ", id="machine"),
-        pytest.param({"pythons": ["3.9"]}, r"is for Python 3\.9, and this is 3\.\d+: try python3\.9", id="Python"),
-        pytest.param({"image_platform": "linux/s390x"}, "an engine on linux/s390x, and this one is on ", id="engine"),
-        pytest.param({"format": 0}, "was made by another version of kit.py", id="format"),
+        pytest.param({"a machine with": "Linux s390x"}, r"a machine with Linux s390x, not \w+ ", id="machine"),
+        pytest.param({"Python": "3.9"}, r"Python 3\.9, not 3\.\d+: use that, or pack one for this", id="Python"),
+        pytest.param({"an engine on": "linux/s390x"}, "an engine on linux/s390x, not linux/amd64: ", id="engine"),
     ],
 )
 def test_an_archive_for_another_machine_is_refused(
     archive: Callable[..., Path],
     fake_engine: None,
-    capsys: pytest.CaptureFixture[str],
-    changes: dict[str, object],
+    said_by_use: Callable[[Path], str],
+    changes: dict[str, str],
     message: str,
 ) -> None:
-    assert re.match(f"kit: .*{message}", said_by_use(archive(**changes), capsys))
-
-
-def rewritten(archive: Path, dropped: str = "", added: str = "") -> None:
-    """Write an archive anew, without a member, or with one more."""
-    with tarfile.open(archive) as old:
-        members = {member: old.extractfile(member) for member in old if member.name != dropped}
-        copy = BytesIO()
-        with tarfile.open(fileobj=copy, mode="w") as new:
-            for member, content in members.items():
-                new.addfile(member, content)
-            if added:
-                new.addfile(tarfile.TarInfo(added))
-    archive.write_bytes(copy.getvalue())
+    assert re.match(f"kit: this archive is for {message}", said_by_use(archive(**changes)))
 
 
 def test_a_damaged_archive_is_refused(
-    archive: Callable[..., Path], fake_engine: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    archive: Callable[..., Path], fake_engine: None, said_by_use: Callable[[Path], str]
 ) -> None:
     path = archive()
     whole = path.read_bytes()
+    middle = len(whole) // 2  # of what is in the wheel
 
-    def said() -> str:
-        shutil.rmtree(tmp_path / "used", ignore_errors=True)
-        line = said_by_use(path, capsys)
-        assert "copy it again" in line
-        return line
+    for damaged in (
+        whole[:middle],
+        whole[:-1],
+        whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        b"a page that says 404",
+    ):
+        shutil.rmtree(path.parent / "the-kit", ignore_errors=True)
+        path.write_bytes(damaged)
+        assert "is damaged, or no archive of this workshop: copy it again (" in said_by_use(path)
+    with zipfile.ZipFile(path, "w") as another:
+        another.writestr("holiday.jpg", b"")
+    assert "no archive of this workshop" in said_by_use(path)
+    path.unlink()
+    assert "there is no archive " in said_by_use(path)
 
-    path.write_bytes(whole[: len(whole) // 2])
-    assert "damaged" in said()
-    path.write_bytes(b"a page that says 404")
-    assert "no archive of this workshop" in said()
-    path.write_bytes(whole.replace(b"what wheels/a.whl holds", b"what wheels/a.whl hides", 1))
-    assert "wheels/a.whl is not what was packed" in said()
-    path.write_bytes(whole)
-    rewritten(path, dropped="kit.py")
-    assert "kit.py is missing" in said()
-    path.write_bytes(whole)
-    rewritten(path, added="one-more")
-    assert "'one-more' does not belong into it" in said()
-    path.write_bytes(whole)
-    rewritten(path, added="../outside")
-    assert "'../outside' does not belong into it" in said()
-    assert not (tmp_path / "outside").exists()
+
+def test_what_is_packed_comes_out_with_its_mode_whatever_its_date(
+    archive: Callable[..., Path], fake_engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, mode in (("check", 0o755), ("README", 0o644)):
+        file = tmp_path / "content/of" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+        file.chmod(mode)
+        os.utime(file, (0, 0))
+
+    folder, images = kit.unpack(archive())
+
+    assert (folder, images) == (tmp_path / "the-kit", {})
+    for name, mode in (("check", 0o755), ("README", 0o644)):
+        assert (folder / "of" / name).read_text() == name
+        assert (folder / "of" / name).stat().st_mode & 0o777 == mode
 
 
 def test_a_folder_that_is_there_is_left_alone(
-    archive: Callable[..., Path], fake_engine: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    archive: Callable[..., Path], fake_engine: None, said_by_use: Callable[[Path], str], tmp_path: Path
 ) -> None:
-    (tmp_path / "used").mkdir()
-    (tmp_path / "used/mine").touch()
+    (tmp_path / "the-kit").mkdir()
 
-    assert "is there already: remove it, or name another folder with --into" in said_by_use(archive(), capsys)
+    assert "is there already: remove it, or go to another folder" in said_by_use(archive())
+    assert not list((tmp_path / "the-kit").iterdir())
 
 
 def test_an_archive_needs_docker(
-    archive: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    archive: Callable[..., Path], said_by_use: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert said_by_use(archive(), capsys) == "kit: there is no docker command: install Docker, then try again"
+    assert said_by_use(archive()) == "kit: there is no docker command: install Docker, then try again"
+
+
+def test_a_kit_is_not_packed_without_its_handout(
+    fake_engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kit, "TEMPLATE", tmp_path)
+
+    assert kit.main(["pack"]) == 1
+    assert capsys.readouterr().err == "kit: there is no handout yet: make handout\n"
+    assert re.search(r"^kit: handout$", (TEMPLATE / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_kit_packs_what_dockerfiles_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a house that has its own base image, too; the workshop keeps the official ones where they are there."""
+    slim, full, own = f"python:{PYTHON}-slim-trixie", f"python:{PYTHON}-trixie", f"example.org/python:{PYTHON}"
+    there: set[str] = set()
+    monkeypatch.setattr(kit, "exists", there.__contains__)
+    monkeypatch.setitem(CONTEXT, "__base_image", slim.replace(PYTHON, "{{ cookiecutter.python_version }}"))
+    with pytest.raises(kit.KitError, match=f"the engine has no {slim}: docker pull {slim}"):
+        kit.base_images()
+    there |= {slim, full}
+    assert kit.base_images() == {slim: slim, full: full}
+
+    monkeypatch.setitem(CONTEXT, "__base_image", own.replace(PYTHON, "{{ cookiecutter.python_version }}"))
+    with pytest.raises(kit.KitError, match=f"the engine has no {own}: docker pull {own}"):
+        kit.base_images()
+    there |= {own}
+    assert kit.base_images() == {own: own, slim: slim, full: full}
+    there -= {slim, full}
+    assert kit.base_images() == {own: own, slim: own}
 
 
 def test_an_old_python_is_told_what_is_needed() -> None:
@@ -526,59 +560,57 @@ def test_the_kit_works_without_a_network(
     alone = ["unshare", "--map-root-user", "--net"]
     if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         skip_or_fail(request.config, "this system cannot take the network away from a process")
-    token, name, base = secrets.token_hex(8), f"workshop-test-{os.getpid()}", f"{image_tag}-base"
-    usual = f"python:{PYTHONS[0]}-slim-trixie"
-    docker(
-        "build", f"--tag={base}", f"--label={LABEL}", "-", text=f"FROM {usual}\nLABEL kit={token}\nRUN touch /{token}\n"
-    )
-    (tmp_path / "handout.html").write_text("<p>The handout</p>")
-    archive = tmp_path / "kit.tar"
-    options = ["--name", name, "--base", base, "--image-python", PYTHONS[0], "--slim-only", "--handout", str(tmp_path)]
+    # The fork of a house that has its own base image.
+    fork, room, token = snapshot(tmp_path / "fork"), tmp_path / "room", secrets.token_hex(8)
+    name = f"workshop-test-{os.getpid()}"
+    base = f"example.org/{name}:3.14-base"
+    cookiecutter = fork / "cookiecutter.json"
+    cookiecutter.write_text(cookiecutter.read_text().replace(CONTEXT["__base_image"], base))
+    subprocess.run(["git", "init", "--quiet", fork], check=True)
+    (fork / "workshop/build").mkdir()
+    (fork / "workshop/build/handout.html").write_text("<p>The handout</p>")
+    text = f"FROM {base_image(PYTHONS[0])}\nLABEL kit={token}\nRUN touch /{token}\n"
+    docker("build", f"--tag={base}", f"--label={LABEL}", "-", text=text)
+    # The full image is as large as all else, and packed in the same way.
+    full = f"python:{PYTHON}-trixie"
+    without = f"exists = kit.exists; kit.exists = lambda image: image != {full!r} and exists(image)"
+    pack = f"from workshop import kit; {without}; raise SystemExit(kit.main())"
     began = time.monotonic()
-    packed = subprocess.run(
-        [sys.executable, "-m", "workshop.kit", "pack", "--output", str(archive), *options],
-        cwd=TEMPLATE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-c", pack, "pack", "--output", str(room / f"{name}.zip")]
+    packed = subprocess.run(command, cwd=fork, capture_output=True, text=True, check=False)
     assert packed.returncode == 0, packed.stdout + packed.stderr
-    record_property("kit", f"{archive.stat().st_size / 1e6:.0f} MB, packed in {time.monotonic() - began:.0f} s")
+    size = (room / f"{name}.zip").stat().st_size
+    record_property("kit", f"{size / 1e6:.0f} MB, packed in {time.monotonic() - began:.0f} s")
 
     # From here on the base image is nowhere but in the archive.
     docker("image", "rm", base)
-    assert not [image for image in (base, f"{name}/{usual}") if kit.exists(image)]
-    container = f"{name}-{kit.SERVICE}"
+    assert not docker("images", "--quiet", name)
     began = time.monotonic()
     try:
-        used = subprocess.run(
-            [*alone, sys.executable, "-I", "-S", tmp_path / "kit.py", "use", "kit.tar", "--port", "5600"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [*alone, sys.executable, "-I", "-S", str(room / "kit.py"), "use", f"{name}.zip"]
+        used = subprocess.run(command, cwd=room, capture_output=True, text=True, check=False)
         assert used.returncode == 0, used.stdout + used.stderr
         record_property("use", f"{time.monotonic() - began:.0f} s")
-        port = int(docker("port", container, "5000/tcp").splitlines()[0].rsplit(":", 1)[1])
-        assert page(port) == "<p>Hello, World!</p>"
+        address = re.search(r"^The service answers at http://127\.0\.0\.1:(\d+)/$", used.stdout, re.MULTILINE)
+        assert address
+        assert page(int(address[1])) == "<p>Hello, World!</p>"
+        assert f"The handout: {room / name}/handout/handout.html\n" in used.stdout
+        service = f"{name}:{kit.SERVICE}"
+        assert docker("image", "inspect", "--format", "{{.Config.Labels.kit}}", service) == token
+        for environment in ("template", kit.SERVICE):
+            pytest_there = room / name / environment / ".venv/bin/pytest"
+            subprocess.run([pytest_there, "--version"], check=True, capture_output=True)
+
+        # An exercise as well: its pip takes what the base image brings along.
+        told = re.search(r"export DOCKER_BUILD_OPTIONS=(.*)", used.stdout)
+        assert told
+        (build_options,) = shlex.split(told[1])
+        command = ["build", "--network=none", "--no-cache", f"--label={LABEL}", f"--tag={image_tag}"]
+        docker(*command, *shlex.split(build_options), str(room / name / "template/workshop/exercises" / ONE))
+        version = docker("run", "--rm", "--entrypoint=flask", image_tag, "--version")
+        assert version.startswith(f"Python {PYTHONS[0]}")
     finally:
-        subprocess.run(["docker", "rm", "--force", container], capture_output=True, check=False)
-
-    assert "The service answers <p>Hello, World!</p>" in used.stdout
-    assert f"Open http://localhost:{port}/" in used.stdout
-    assert f"The handout: {tmp_path / name}/handout/handout.html" in used.stdout
-    assert docker("image", "inspect", "--format", "{{.Config.Labels.kit}}", f"{name}/{kit.SERVICE}") == token
-    for environment in ("template", kit.SERVICE):
-        subprocess.run(
-            [tmp_path / name / environment / ".venv/bin/pytest", "--version"], check=True, capture_output=True
-        )
-
-    # An exercise as well: its pip takes what the base image brings along.
-    told = re.search(r"export DOCKER_BUILD_OPTIONS=(.*)", used.stdout)
-    assert told
-    (build_options,) = shlex.split(told[1])
-    build_options = build_options.replace(usual, f"python:{kit.PYTHON}-slim-trixie", 1)
-    command = ["build", "--network=none", "--no-cache", f"--label={LABEL}", f"--tag={image_tag}"]
-    docker(*command, *shlex.split(build_options), str(tmp_path / name / "template/workshop/exercises" / ONE))
-    assert docker("run", "--rm", "--entrypoint=flask", image_tag, "--version").startswith(f"Python {PYTHONS[0]}")
+        subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
+        # By name: one of them is the official image under another name.
+        for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}", name).split():
+            docker("image", "rm", "--force", image)

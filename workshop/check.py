@@ -7,24 +7,19 @@ Exit code: 0 if every row that was asked is green, 1 if not, 2 if there is nothi
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
 import sys
-import tarfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 from rich.console import Console
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -52,43 +47,26 @@ class CheckError(Exception):
     """There is nothing to judge; the message says why, and what to do."""
 
 
-@dataclass(frozen=True)
-class Exercise:
-    """What an exercise asks: rows of the contract, and single tests of others."""
-
-    title: str
-    rows: frozenset[int]
-    tests: frozenset[str]
-
-    @classmethod
-    def of(cls, folder: Path) -> "Exercise | None":
-        """Return the exercise in a folder, if there is one."""
-        file = folder / "exercise.toml"
-        if not file.exists():
-            return None
-        told = tomllib.loads(file.read_text(encoding="utf-8"))
-        return cls(told["title"], frozenset(told["rows"]), frozenset(told.get("tests", [])))
+def exercise_in(folder: Path) -> dict[str, Any]:
+    """Return what an exercise asks: title, rows of the contract, single tests of others; nothing if it is none."""
+    file = folder / "exercise.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def port_of(image: engine.Image) -> int:
-    """Return the port that an image exposes."""
-    if not image.ports:
+def require_answer(image: engine.Image) -> None:
+    """Run the image as plain `docker run` does; raise CheckError if nothing answers."""
+    if not (image.ports or image.unexposed_port):
         raise CheckError(
             "the image does not say where its service listens: write `EXPOSE 5000` (your port) into the Dockerfile,"
             " or say --port 5000 here"
         )
-    return image.port
-
-
-def require_answer(image: engine.Image, port: int) -> None:
-    """Run the image as plain `docker run` does; raise CheckError if nothing answers."""
-    with engine.running(image, port=port, options=()) as container:
+    with engine.running(image, options=()) as container:
         try:
             container.wait_until_serving(SECONDS_TO_ANSWER)
         except engine.DockerError as error:
             why = (
-                f"nothing answers on port {port} after {SECONDS_TO_ANSWER} s. Does the service listen there, and on"
-                " 0.0.0.0? On 127.0.0.1 nobody outside its container can reach it"
+                f"nothing answers on port {image.port} after {SECONDS_TO_ANSWER} s. Does the service listen there, and"
+                " on 0.0.0.0? On 127.0.0.1 nobody outside its container can reach it"
                 if container.state["Running"]
                 else "the container has ended"
             )
@@ -96,56 +74,33 @@ def require_answer(image: engine.Image, port: int) -> None:
             raise CheckError(f"{why}. The end of its log:\n{last}") from error
 
 
-@contextmanager
-def copy_of(folder: Path) -> Iterator[Path]:
-    """Return a copy of the folder, without what is large and must not be shipped anyway."""
-    with TemporaryDirectory(prefix="check-") as parent:
-        yield shutil.copytree(folder, Path(parent) / folder.resolve().name, ignore=NOT_COPIED, symlinks=True)
-
-
-def shipped_by_mistake(folder: Path, tag: str) -> str | None:
+def shipped_by_mistake(copy: Path, tag: str) -> str | None:
     """Build a copy with canaries in it; return None, or what was found in the layers and the history."""
-    with copy_of(folder) as copy:
-        folders = {path.parent for path in copy.rglob("*.py") if path.parent != copy}
-        for path in [*(copy / name for name in PLANTED), *(f / name for f in folders for name in PLANTED_IN_CODE)]:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"# {CANARY} {path.relative_to(copy)}\n", encoding="utf-8")
-        image = engine.Image.build(tag, context=copy)
-    caught = {name for layer in image.raw_layers() for name in canaries_in(layer)}
-    if CANARY in image.history:
-        caught.add("the history")
-    names = sorted(caught)
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"shipped by mistake: {', '.join(names[:5])}{more}" if names else None
+    folders = {path.parent for path in copy.rglob("*.py") if path.parent != copy}
+    for path in [*(copy / name for name in PLANTED), *(f / name for f in folders for name in PLANTED_IN_CODE)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# {CANARY} {path.relative_to(copy)}\n", encoding="utf-8")
+    image = engine.Image.build(f"{tag}-canary", context=copy)
+    caught = {"the history"} if CANARY in image.history else set()
+    # A file that a later layer hides is in the layer all the same.
+    for layer in image.layers():
+        files = {member.name: layer.extractfile(member) for member in layer if member.isfile()}
+        caught |= {f"/{name}" for name, file in files.items() if file and CANARY.encode() in file.read()}
+    more = f" and {len(caught) - 5} more" if len(caught) > 5 else ""
+    return f"shipped by mistake: {', '.join(sorted(caught)[:5])}{more}" if caught else None
 
 
-def canaries_in(layer: bytes) -> Iterator[str]:
-    """Yield the names of the files that hold the canary, also of those that a later layer hides."""
-    if CANARY.encode() not in layer:
-        return
-    with tarfile.open(fileobj=BytesIO(layer)) as archive:
-        for member in archive:
-            opened = archive.extractfile(member) if member.isfile() else None
-            if opened and CANARY.encode() in opened.read():
-                yield f"/{member.name}"
-
-
-def installed_anew(folder: Path, tag: str) -> str | None:
+def installed_anew(copy: Path, tag: str) -> str | None:
     """Build a copy in which the code has changed; return None, or what that built anew."""
-    with copy_of(folder) as copy:
-        code = [
-            path
-            for path in copy.rglob("*.py")
-            if path.name not in NEVER_CODE and "tests" not in path.relative_to(copy).parts
-        ]
-        if not code:
-            return "the folder has no Python code that could change"
-        before = engine.Image(tag).layer_digests
-        for path in code:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(f"\n# {time.time_ns()}: new in every run, or the engine would know the layer\n")
-        log = engine.Image.build_log(f"{tag}-changed", context=copy)
-    if engine.Image(f"{tag}-changed").layer_digests == before:
+    paths = [path for path in copy.rglob("*.py") if path.name not in NEVER_CODE]
+    code = [path for path in paths if "tests" not in path.relative_to(copy).parts]
+    if not code:
+        return "the folder has no Python code that could change"
+    for path in code:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"\n# {time.time_ns()}: new in every run, or the engine would know the layer\n")
+    log = engine.Image.build_log(f"{tag}-changed", context=copy)
+    if engine.Image(f"{tag}-changed").layer_digests == engine.Image(tag).layer_digests:
         return "a change of the code does not reach the image"
     steps = [step for step in re.findall(r"^(#\d+) \[[^]]*\] RUN (.*)$", log, re.MULTILINE) if INSTALLS.search(step[1])]
     if not steps:
@@ -154,7 +109,7 @@ def installed_anew(folder: Path, tag: str) -> str | None:
     return f"a change of code runs this again: {anew[0][:120]}" if anew else None
 
 
-# Rows that are asked of the folder, with the test of the contract whose lesson they share.
+# Rows that are asked of a copy of the folder, with the test of the contract whose lesson they share.
 OF_THE_FOLDER: dict[int, tuple[Callable[[Path, str], str | None], str]] = {
     7: (shipped_by_mistake, "test_nothing_but_the_service_is_shipped"),
     11: (installed_anew, "test_a_change_of_code_installs_nothing"),
@@ -164,100 +119,71 @@ OF_THE_FOLDER: dict[int, tuple[Callable[[Path, str], str | None], str]] = {
 def judge(folder: Path, contract: Contract, tests: Sequence[Clause], rows: frozenset[int], port: int | None) -> Verdict:
     """Build the folder and judge it; show what is going on."""
     tag = f"workshop-check:{os.getpid()}"
-    with console.status("Building the image …"):
+    with console.status("Building the image …") as status:
         try:
-            image = engine.Image.build(tag, context=folder)
+            engine.Image.build(tag, context=folder)
         except engine.DockerError as error:
             raise CheckError(f"the build fails. The end of its log:\n{engine.end_of(error)}") from error
-    with console.status("Waiting for the first answer …"):
-        require_answer(image, port or port_of(image))
-    with console.status("Judging …") as status:
-        verdict = contract.judge(tag, tests, port, lambda percent: status.update(f"Judging … {percent}%"))
+        status.update("Waiting for the first answer …")
+        require_answer(engine.Image(tag, port))
+        # A row that has failed is told by its first failure: the plugin leaves the rest of it out.
+        with patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
+            verdict = contract.judge(tag, tests, port, lambda done: status.update(f"Judging … {done}%"), ("once",))
         cards = {row["number"]: row for row in verdict.card["rows"]}
-        for number, (ask, name) in OF_THE_FOLDER.items():
-            if number not in rows:
-                continue
+        for number in sorted(rows & OF_THE_FOLDER.keys()):
             status.update(f"Asking the folder for row {number} …")
-            try:
-                problem = ask(folder, f"{tag}-{number}" if number == 7 else tag)
-            except engine.DockerError as error:
-                problem = f"a copy of the folder does not build: {str(error).splitlines()[-1]}"
-            cards[number]["status"], cards[number]["reason"] = ("failed" if problem else "passed"), problem or ""
+            ask, name = OF_THE_FOLDER[number]
+            with TemporaryDirectory(prefix="check-") as parent:
+                # Without what is large and must not be shipped anyway.
+                copy = shutil.copytree(folder, Path(parent) / folder.resolve().name, ignore=NOT_COPIED, symlinks=True)
+                try:
+                    problem = ask(copy, tag)
+                except engine.DockerError as error:
+                    problem = f"a copy of the folder does not build: {str(error).splitlines()[-1]}"
+            cards[number] |= {"status": "failed" if problem else "passed", "reason": problem or ""}
             if problem:
                 verdict.failed[number] = (contract.tests[name], problem)
-    statuses = [row["status"] for row in cards.values()]
-    verdict.card |= {
-        "image": folder.resolve().name,
-        "passed": statuses.count("passed"),
-        "applicable": statuses.count("passed") + statuses.count("failed"),
-    }
     return verdict
 
 
-def next_to_mend(verdict: Verdict) -> dict[str, Any] | None:
-    """Return the lowest failed row, why it matters and how to fix it, or None if nothing failed."""
-    for row in verdict.card["rows"]:
-        if row["status"] == "failed":
-            test, message = verdict.failed[row["number"]]
-            seen = row["reason"] or message.partition("\n")[0]
-            return {
-                "row": row["number"],
-                "title": row["title"],
-                "seen": seen,
-                "why": test.lesson.why,
-                "mend": test.lesson.mend,
-                "test": test.name,
-            }
-    return None
-
-
-def show(verdict: Verdict, exercise: Exercise | None) -> None:
-    """Print the scorecard and the next thing to fix."""
-    card = verdict.card
-    title = f"{exercise.title if exercise else card['image']}: {card['passed']} of {card['applicable']} rows passed"
+def show(verdict: Verdict, title: str, repaired: str) -> None:
+    """Print the scorecard and the next thing to fix, or else that all is repaired."""
+    asked = [row for row in verdict.card["rows"] if row["status"] != "not run"]
+    statuses = [row["status"] for row in asked]
+    passed = statuses.count("passed")
+    title = f"{title}: {passed} of {passed + statuses.count('failed')} rows passed"
     table = Table("Row", "The contract", "Verdict", "Reason", title=title, title_justify="left")
-    for row in card["rows"]:
-        if row["status"] != "not run":
-            style = STYLES.get(row["status"], "dim")
-            table.add_row(str(row["number"]), row["title"], Text(row["status"], style), Text(row["reason"]))
+    for row in asked:
+        style = STYLES.get(row["status"], "dim")
+        table.add_row(str(row["number"]), row["title"], Text(row["status"], style), Text(row["reason"]))
     console.print(table)
-    if mend := next_to_mend(verdict):
-        said = {"Seen": mend["seen"], "Why": mend["why"], "Fix": mend["mend"]}
-        lines = [Text.assemble((f"{name + ':':6}", "bold"), text) for name, text in said.items()]
-        text = Text("\n").join(lines)
-        console.print(
-            Panel(text, title=f"The next thing to fix: row {mend['row']}", title_align="left", style="yellow")
-        )
-    elif exercise:
-        console.print("Repaired: the cause is gone. The folder solutions/ tells the whole story.", style="bold green")
-    else:
-        console.print("Nothing to fix.", style="bold green")
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="workshop/check", description="Judge a Dockerfile, and say what to fix next.")
-    parser.add_argument("folder", type=Path, help="the folder with the Dockerfile")
-    parser.add_argument("--port", type=int, help="the port the service listens on, if the image does not expose it")
-    parser.add_argument("--fast", action="store_true", help="only rows 1 to 11, which need little time")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scorecard there as well")
-    return parser.parse_args(arguments)
+    for number, (test, message) in sorted(verdict.failed.items())[:1]:
+        (seen,) = (row["reason"] or message.partition("\n")[0] for row in asked if row["number"] == number)
+        console.print(f"The next thing to fix: row {number}", style="bold yellow")
+        for name, words in {"Seen": seen, "Why": test.lesson.why, "Fix": test.lesson.mend}.items():
+            console.print(Text.assemble((f"{name + ':':6}", "bold"), words), style="yellow")
+    if not verdict.failed:
+        console.print(repaired, style="bold green")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check a folder; return the exit code."""
-    options = parse(arguments)
+    parser = argparse.ArgumentParser(prog="workshop/check", description="Judge a Dockerfile, and say what to fix next.")
+    parser.add_argument("folder", type=Path, help="the folder with the Dockerfile")
+    parser.add_argument("--port", type=int, help="the port the service listens on, if the image does not expose it")
+    parser.add_argument("--fast", action="store_true", help="only rows 1 to 11, which need little time")
+    options = parser.parse_args(arguments)
     folder: Path = options.folder
     try:
         if not (folder / "Dockerfile").is_file():
             raise CheckError(f"there is no Dockerfile in {folder}: name the folder that has yours")
-        exercise = Exercise.of(folder)
         if why := engine.missing():
             raise CheckError(why)
+        exercise = exercise_in(folder)
         try:
             with baked() as contract:
-                rows = exercise.rows if exercise else frozenset(test.row for test in contract.tests.values())
-                tests = contract.select(rows, exercise.tests if exercise else ())
+                rows = frozenset(exercise.get("rows", [test.row for test in contract.tests.values()]))
+                tests = contract.select(rows, exercise.get("tests", []))
                 if options.fast:
                     rows, tests = rows & STATIC, [test for test in tests if test.row in STATIC]
                 verdict = judge(folder, contract, tests, rows, options.port)
@@ -266,11 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CheckError, ContractError) as error:
         console.print(Text(f"workshop/check: {error}", "red"))
         return 2
-    show(verdict, exercise)
-    if options.json:
-        written = {**verdict.card, "next": next_to_mend(verdict)}
-        options.json.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    return 1 if next_to_mend(verdict) else 0
+    repaired = "Repaired: the cause is gone. The folder solutions/ tells the whole story."
+    show(verdict, exercise.get("title", folder.resolve().name), repaired if exercise else "Nothing to fix.")
+    return 1 if verdict.failed else 0
 
 
 if __name__ == "__main__":

@@ -6,27 +6,25 @@ the build if it did not.
 """
 
 import argparse
-import ast
 import difflib
 import json
 import re
 import sys
 import traceback
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from jinja2 import Environment, TemplateError
+from jinja2.filters import do_filesizeformat
 
 from workshop import page
 from workshop.ladder import Rung, rungs
 from workshop.measure import facts_line
 
 HERE = Path(__file__).parent
-TEMPLATE = HERE.parent
-SERVICE = TEMPLATE / "{{cookiecutter.project_slug}}"
 # What a table calls a change. Sizes and counts are the same in each run, times are not.
 EXACT, NOISY = 0.01, 0.25
 # The hashes of a lock: of each package only the first is printed, and of that only the beginning.
@@ -48,13 +46,20 @@ class HandoutError(Exception):
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of a rung: its name in the results, in words and in a few words, and how it is written."""
+    """A number of a rung: its name in the results, in words and in a few words, its unit (B is bytes), if any."""
 
     key: str
     title: str
     short: str
-    written: Callable[[float], str]
+    unit: str
     threshold: float = NOISY
+
+    def written(self, value: float) -> str:
+        """Write a number with the digits that count, and its unit."""
+        if self.unit == "B":
+            return do_filesizeformat(value).replace(" ", SPACE)
+        digits = f"{value:,.0f}" if value >= 100 or not self.unit else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+        return f"{digits}{SPACE}{self.unit}" if self.unit else digits
 
 
 class Number(float):
@@ -73,30 +78,15 @@ class Number(float):
         return self.measure.written(self)
 
 
-def digits(value: float) -> str:
-    """Write a number with the digits that count."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
-
-
-def size(value: float) -> str:
-    """Write bytes."""
-    return f"{value / 1e9:.2f}{SPACE}GB" if value >= 1e9 else f"{digits(value / 1e6)}{SPACE}MB"
-
-
-def unit(name: str) -> Callable[[float], str]:
-    """Return a function that writes a number with its unit."""
-    return lambda value: f"{digits(value)}{SPACE}{name}"
-
-
 MEASURES = (
-    Measure("bytes", "size on disk", "on disk", size, EXACT),
-    Measure("compressed_bytes", "to pull, compressed", "to pull", size, EXACT),
-    Measure("cold_build_seconds", "first build", "build", unit("s")),
-    Measure("code_rebuild_seconds", "rebuild after an edit", "rebuild", unit("s")),
-    Measure("start_ms", "start to first answer", "start", unit("ms")),
-    Measure("probe_cpu_ms", "CPU time of a health probe", "probe", unit("ms")),
-    Measure("stop_seconds", "stop", "stop", unit("s")),
-    Measure("packages", "packages a scanner sees", "packages", lambda value: f"{value:.0f}", EXACT),
+    Measure("bytes", "size on disk", "on disk", "B", EXACT),
+    Measure("compressed_bytes", "to pull, compressed", "to pull", "B", EXACT),
+    Measure("cold_build_seconds", "first build", "build", "s"),
+    Measure("code_rebuild_seconds", "rebuild after an edit", "rebuild", "s"),
+    Measure("start_ms", "start to first answer", "start", "ms"),
+    Measure("probe_cpu_ms", "CPU time of a health probe", "probe", "ms"),
+    Measure("stop_seconds", "stop", "stop", "s"),
+    Measure("packages", "packages a scanner sees", "packages", "", EXACT),
 )
 
 
@@ -107,17 +97,12 @@ def measured(value: Any) -> Any:
     return value
 
 
-def less_than(now: Number | None, then: Number | None) -> str:
-    """Write by how much a number is less than another; a claim, so it must be."""
+def less_than(now: Number | None, then: Number | None, word: str = "less") -> str:
+    """Write by how much a number is less than another, or fewer; a claim, so it must be."""
     now, then = measured(now), measured(then)
     if now >= then:
         raise HandoutError(f"{now} is not less than {then}")
-    return f"{100 * (1 - now / then):.0f}{SPACE}% less"
-
-
-def fewer_than(now: Number | None, then: Number | None) -> str:
-    """Write the same of what is counted."""
-    return less_than(now, then).replace("less", "fewer")
+    return f"{100 * (1 - now / then):.0f}{SPACE}% {word}"
 
 
 def times(now: Number | None, then: Number | None) -> str:
@@ -194,53 +179,28 @@ def exercises() -> Iterator[dict[str, Any]]:
 # ---- what the source can say ----
 
 
-def contract_rows() -> dict[int, str]:
-    """Return the rows of the contract, read from the scorecard of the service without running it."""
-    tree = ast.parse((SERVICE / "tests/container/scorecard.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ROWS":
-            rows: dict[int, str] = ast.literal_eval(node.value)
-            return rows
-    raise HandoutError("the scorecard of the service has no ROWS")
-
-
-def told(rung: Rung, result: Mapping[str, Any], below: dict[str, Any] | None) -> dict[str, Any]:
+def told(rung: Rung, result: Mapping[str, Any], below: dict[str, Any]) -> dict[str, Any]:
     """Return what the source can say of a rung, by name."""
-    numbers = {
-        measure.key: None if result[measure.key] is None else Number(result[measure.key], measure)
-        for measure in MEASURES
-    }
+    values = {measure: result[measure.key] for measure in MEASURES}
+    numbers = {measure.key: None if value is None else Number(value, measure) for measure, value in values.items()}
     files = {name: content.decode() for name, content in rung.files().items()}
-    after = {name: files[name] for name in sorted(files, key=dockerfile_first)}
-    if rung.bake is not None:
-        after = {"Dockerfile": files["Dockerfile"]}
+    names = sorted(files, key=dockerfile_first) if rung.bake is None else ["Dockerfile"]
     # What the template bakes has little in common with the rung below: its Dockerfile is printed as a whole.
-    compared = below is not None and below["baked"] == (rung.bake is not None)
+    compared = below.get("baked") == (rung.bake is not None)
     return {
         **result,
         **numbers,
         "title": f"{rung.number} · {rung.title}",
         "idea": rung.idea,
         "claims": rung.claims,
+        "rows": {int(number): row for number, row in result["rows"].items()},
         "passes": f"{result['rows_passed']}{SPACE}of{SPACE}{result['rows_applicable']}",
         "below": below,
         "changes": list(changes(below, numbers)) if below else [],
         "baked": rung.bake is not None,
-        "before": below["after"] if below and compared else {},
-        "after": after,
+        "before": below["after"] if compared else {},
+        "after": {name: files[name] for name in names},
     }
-
-
-def spans(numbers: list[int]) -> str:
-    """Write numbers with those in a row drawn together."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    drawn = (f"{part[0]} to {part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts)
-    return ", ".join(drawn) or "none"
 
 
 def environment(path: Path) -> Environment:
@@ -250,36 +210,29 @@ def environment(path: Path) -> Environment:
     if [result["name"] for result in results["rungs"]] != list(ladder):
         raise HandoutError(f"measured was another ladder than {', '.join(ladder)}: make workshop")
     by_name: dict[str, dict[str, Any]] = {}
-    below = None
+    below: dict[str, Any] = {}
     for result in results["rungs"]:
         by_name[result["name"]] = below = told(ladder[result["name"]], result, below)
 
-    def passed_by(row: int) -> str:
-        passed = [rung["number"] for rung in by_name.values() if rung["rows"][str(row)]["status"] == "passed"]
-        return spans(passed)
-
     jinja = page.jinja(finalize=measured)
-    jinja.filters |= {"less_than": less_than, "fewer_than": fewer_than, "times": times}
-    jinja.filters |= {"language": language, "passed_by": passed_by}
+    jinja.filters |= {"less_than": less_than, "times": times, "language": language}
     jinja.globals |= {
         **by_name,
         "rungs": list(by_name.values()),
         "measures": MEASURES,
-        "contract": contract_rows(),
+        "contract": {number: row["title"] for number, row in below["rows"].items()},
         "exercises": list(exercises()),
         "charts": CHARTS,
         "machine": facts_line(results),
         "noise": f"{100 * NOISY:.0f}{SPACE}%",
         "changed": changed,
-        "picture": lambda name: picture(path.parent / f"{name}.svg"),
+        # A chart as an address that is the chart itself, so that the page needs no other file.
+        "picture": lambda name: (
+            f"data:image/svg+xml;base64,{b64encode((path.parent / f'{name}.svg').read_bytes()).decode()}"
+        ),
         "text": lambda name: (HERE / name).read_text(encoding="utf-8"),
     }
     return jinja
-
-
-def picture(svg: Path) -> str:
-    """Return a chart as an address that is the chart itself, so that the page needs no other file."""
-    return f"data:image/svg+xml;base64,{b64encode(svg.read_bytes()).decode()}"
 
 
 def fill(jinja: Environment, name: str = "handout.md") -> str:
@@ -294,9 +247,7 @@ def fill(jinja: Environment, name: str = "handout.md") -> str:
 def main() -> int:
     """Make the page, and the PDF where there is a browser that prints it."""
     options = argparse.ArgumentParser(description="Make the handout.")
-    options.add_argument(
-        "--results", type=Path, default=HERE / "results/ladder.json", help="what make workshop measured"
-    )
+    options.add_argument("--results", type=Path, default=HERE / "results/ladder.json", help="what was measured")
     options.add_argument("--output", type=Path, default=HERE / "build", help="folder for handout.html and handout.pdf")
     arguments = options.parse_args()
     try:

@@ -69,11 +69,13 @@ class Rung:
             if path.is_file() and "__pycache__" not in path.parts
         }
 
-    def files(self) -> dict[str, bytes]:
-        """Return all files of the rung by path, without what is planted."""
-        if self.bake is None:
-            return {**self.own_files(), **({"requirements.txt": LOCK.read_bytes()} if self.lock else {})}
-        return dict(baked(tuple(sorted(self.bake.items()))))
+    def files(self, python_version: str = PYTHON) -> dict[str, bytes]:
+        """Return all files of the rung by path, on a version of Python, without what is planted."""
+        if self.bake is not None:
+            return dict(baked(tuple(sorted({"python_version": python_version, **self.bake}.items()))))
+        files = {**self.own_files(), **({"requirements.txt": LOCK.read_bytes()} if self.lock else {})}
+        text = files["Dockerfile"].decode()
+        return {**files, "Dockerfile": text.replace(f"python:{PYTHON}-", f"python:{python_version}-").encode()}
 
     def own_digest(self) -> str:
         """Return a digest of what this repository holds for the rung."""
@@ -100,7 +102,7 @@ def rungs() -> tuple[Rung, ...]:
 def baked(answers: tuple[tuple[str, str], ...]) -> dict[str, bytes]:
     """Return the files that the template bakes for some answers, by path; bake them only once."""
     with tempfile.TemporaryDirectory() as folder:
-        project = baking.bake(Path(folder), {"python_version": PYTHON, **dict(answers)})
+        project = baking.bake(Path(folder), dict(answers))
         return {
             path.relative_to(project).as_posix(): path.read_bytes()
             for path in sorted(project.rglob("*"))
@@ -110,15 +112,8 @@ def baked(answers: tuple[tuple[str, str], ...]) -> dict[str, bytes]:
 
 def assemble(rung: Rung, folder: Path, python_version: str = PYTHON) -> Path:
     """Lay out the build context of a rung below `folder`, planted files included; return where."""
-    if rung.bake is not None:
-        context = baking.bake(folder / rung.label, {"python_version": python_version, **rung.bake})
-        files: dict[str, bytes] = {}
-    else:
-        context = folder / rung.label
-        files = rung.files()
-        text = files["Dockerfile"].decode().replace(f"python:{PYTHON}-", f"python:{python_version}-")
-        files["Dockerfile"] = text.encode()
-    for name, content in {**files, **PLANTED}.items():
+    context = folder / rung.label
+    for name, content in {**rung.files(python_version), **PLANTED}.items():
         path = context / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

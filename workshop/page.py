@@ -5,15 +5,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from mdit_py_plugins.anchors import anchors_plugin
 from mdit_py_plugins.deflist import deflist_plugin
 from pygments import highlight
@@ -36,15 +33,6 @@ BROWSERS = (
 )
 
 
-@dataclass(frozen=True)
-class Heading:
-    """An entry of the table of contents."""
-
-    level: int
-    anchor: str
-    html: str
-
-
 def slug(title: str) -> str:
     """Return the anchor of a heading: the words of its title, whatever number stands before them."""
     return "-".join(re.findall(r"[a-z0-9]+", re.sub(r"^[\d.·\s]+", "", title.lower().replace("'", ""))))
@@ -65,22 +53,12 @@ def parser() -> MarkdownIt:
     return markdown.use(anchors_plugin, min_level=1, max_level=3, slug_func=slug).use(deflist_plugin)
 
 
-def headings(tokens: Sequence[Token], markdown: MarkdownIt) -> Iterator[Heading]:
-    """Find the chapters and sections."""
-    for token, inline in pairwise(tokens):
-        if token.type == "heading_open" and token.tag in {"h2", "h3"}:
-            title = markdown.renderer.render(inline.children or [], markdown.options, {})
-            yield Heading(int(token.tag[1]), str(token.attrGet("id")), title)
-
-
 def colours() -> str:
-    """Return the colours of code, by day and by night."""
+    """Return the colours of code, by day and by night; the style sheet of the page decides on the backgrounds."""
     day, night = (
-        str(HtmlFormatter(style=style).get_style_defs(".code"))  # type: ignore[no-untyped-call]
+        "\n".join(HtmlFormatter(style=style).get_token_style_defs(".code"))  # type: ignore[no-untyped-call]
         for style in ("default", "github-dark")
     )
-    # The style sheet of the page decides on the backgrounds.
-    day, night = (re.sub(r"^(pre|td|span)[ .].*$|^\.code \{.*$", "", css, flags=re.MULTILINE) for css in (day, night))
     return f"{day}\n@media screen and (prefers-color-scheme: dark) {{\n{night}\n}}"
 
 
@@ -93,10 +71,7 @@ def jinja(**options: Any) -> Environment:
 
 def web_page(text: str, pages: Mapping[str, int] | None = None) -> str:
     """Return the page; for print with the page on which each chapter stands in the table of contents."""
-    markdown = parser()
-    tokens = markdown.parse(text)
-    body = markdown.renderer.render(tokens, markdown.options, {})
-    body = body.replace("<table>", f"{SCROLLS}<table>").replace("</table>", "</table></div>")
+    body = parser().render(text).replace("<table>", f"{SCROLLS}<table>").replace("</table>", "</table></div>")
     head, *chapters = re.split(r'(?=<h2 id=")', body)
     return (
         jinja()
@@ -105,7 +80,7 @@ def web_page(text: str, pages: Mapping[str, int] | None = None) -> str:
             title=re.findall(r"<h1[^>]*>(.*?)</h1>", head)[0],
             style=f"{colours()}\n{(HERE / 'style.css').read_text(encoding='utf-8')}",
             head=head,
-            headings=list(headings(tokens, markdown)),
+            headings=re.findall(r'<h([23]) id="(.*?)">(.*?)</h', body),
             pages=pages,
             chapters=[(re.findall(r'id="(.*?)"', chapter)[0], chapter) for chapter in chapters],
         )
@@ -128,29 +103,24 @@ def browser_options(profile: Path) -> list[str]:
     ]
 
 
-def print_pdf(program: str, html: str, destination: Path) -> None:
-    """Print a page to a PDF with bookmarks."""
+def pdf(program: str, text: str, destination: Path) -> None:
+    """Print twice: only what is printed tells on which page a chapter stands, for the table of contents."""
+    pages: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "page.html"
-        source.write_text(html, encoding="utf-8")
         command = [
             *(program, *browser_options(Path(folder) / "profile")),
             *("--no-pdf-header-footer", "--generate-pdf-document-outline", f"--print-to-pdf={destination}"),
             source.as_uri(),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode != 0 or not destination.exists():
-        raise SystemExit(f"{program} could not print the page:\n{done.stderr}")
-
-
-def pdf(program: str, text: str, destination: Path) -> None:
-    """Print twice: only what is printed tells on which page a chapter stands, for the table of contents."""
-    pages: dict[str, int] = {}
-    for _ in range(2):
-        destination.unlink(missing_ok=True)
-        print_pdf(program, web_page(text, pages), destination)
-        reader = PdfReader(destination)
-        pages = {
-            name.removeprefix("/"): (reader.get_destination_page_number(target) or 0) + 1
-            for name, target in reader.named_destinations.items()
-        }
+        for _ in range(2):
+            source.write_text(web_page(text, pages), encoding="utf-8")
+            destination.unlink(missing_ok=True)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+            if done.returncode != 0 or not destination.exists():
+                raise SystemExit(f"{program} could not print the page:\n{done.stderr}")
+            reader = PdfReader(destination)
+            pages = {
+                name.removeprefix("/"): (reader.get_destination_page_number(target) or 0) + 1
+                for name, target in reader.named_destinations.items()
+            }
