@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import measures
 from tests.conftest import PYTHONS, TEMPLATE, Bake
 from tools import engine as engine_of_tools
 from tools.engine import remove_leftovers, run
@@ -313,10 +314,11 @@ class Remembered:
 
     rung: Rung
     result: Result
+    tag: str = ""
 
-    def steps(self, only: str | None = None) -> tuple[tuple[str, Callable[[], None]], ...]:
-        """Return nothing; or rather, where only a part is wanted, what would be another result."""
-        return ((only, lambda: self.result.update(rows_passed=only)),) if only else ()
+    def steps(self, only_contract: bool) -> tuple[tuple[str, Callable[[], None]], ...]:
+        """Return nothing; or rather, where only the contract is wanted, what would be another result."""
+        return (("the contract", lambda: self.result.update(rows_passed="asked")),) if only_contract else ()
 
 
 @pytest.fixture
@@ -331,8 +333,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
 
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     monkeypatch.setattr(measure, "Measurement", measurement)
-    monkeypatch.setattr(measure, "machine", lambda: RESULTS["machine"])
-    monkeypatch.setattr(measure, "versions", lambda _: RESULTS["versions"])
+    monkeypatch.setattr(
+        measures, "facts", lambda **_: {name: RESULTS[name] for name in ("machine", "date", "versions")}
+    )
     monkeypatch.setattr(engine_of_tools, "run", lambda *_: "")
     return measured
 
@@ -351,12 +354,11 @@ def test_only_what_has_changed_is_measured(measured: list[int], tmp_path: Path) 
     measure.measure([4], PYTHON, again=True)
     assert measured == [4]
 
-    for part in ("times", "contract"):
-        measured.clear()
-        rest = measure.measure([5], PYTHON, only=part)["rungs"][4]
-        assert measured == [5]
-        assert rest["rows"] == RESULTS["rungs"][4]["rows"]
-        assert rest["rows_passed"] == part, f"the {part} were not asked for"
+    measured.clear()
+    rest = measure.measure([5], PYTHON, contract=True)["rungs"][4]
+    assert measured == [5]
+    assert rest["rows"] == RESULTS["rungs"][4]["rows"]
+    assert rest["rows_passed"] == "asked", "the contract was not asked"
 
     old = json.loads((tmp_path / "ladder.json").read_text())
     old["rungs"][4]["digest"] = "another"
@@ -368,7 +370,9 @@ def test_only_what_has_changed_is_measured(measured: list[int], tmp_path: Path) 
 @pytest.mark.parametrize("fact", ["machine", "versions"])
 def test_nothing_of_another_machine_is_kept(measured: list[int], monkeypatch: pytest.MonkeyPatch, fact: str) -> None:
     measure.measure([1, 2], PYTHON)
-    monkeypatch.setattr(measure, fact, lambda *_: {**RESULTS[fact], "system": "another", "docker": "another"})
+    facts = measures.facts()
+    facts[fact] = {**facts[fact], "system": "another", "docker": "another"}
+    monkeypatch.setattr(measures, "facts", lambda **_: facts)
 
     results = measure.measure([2], PYTHON)
 
@@ -400,7 +404,7 @@ def live(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     try:
         for rung in RUNGS:
             measurement = measure.Measurement(rung, folder, PYTHONS[0])
-            measurement.image()
+            engine_of_tools.build(measurement.context, measurement.tag)
             for step in (measurement.start, measurement.rebuild, measurement.look, measurement.forge):
                 step()
             rows = asked[rung.number]
@@ -408,9 +412,9 @@ def live(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
             tests += ["test_build"] if rows and rung.bake is not None else []
             tests += [RUNNING[row] for row in sorted(rows & RUNNING.keys())]
             if tests:
-                measurement.result["rows"] = measure.rows(measure.judge(rung, folder, PYTHONS[0], *tests))
+                measurement.judge(*tests)
             results[rung.number] = measurement.result
-            run("image", "rm", "--force", measure.tag(rung))
+            run("image", "rm", "--force", measurement.tag)
         yield results
     finally:
         remove_leftovers()
