@@ -58,7 +58,7 @@ KINDS = (
     ("code and context", re.compile(r"^(COPY|ADD) ")),
 )
 # Names of images and containers, and the label of a run.
-PASSING = re.compile(r"workshop-[\w-]+:\d+|\b[0-9a-f]{12,64}\b|'benchmark': '\d+',? ?")
+PASSING = re.compile(r"workshop-[\w-]+:\d+|\b[0-9a-f]{12,64}\b|'container-contract': '\d+',? ?")
 
 Result = dict[str, Any]
 facts_line = measures.facts_line
