@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo clean test lint bench bench-bake rollout readme audit gunicorn workshop handout kit lock doctor release
+.PHONY: help setup demo clean test lint bench rollout readme audit gunicorn workshop handout kit lock doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
@@ -15,7 +15,6 @@ help:
 	@echo "make kit          pack the workshop into one archive, for rooms without internet"
 	@echo
 	@echo "make bench        measure against two typical images (with wrk, throughput as well)"
-	@echo "make bench-bake   measure a bake against that of an empty template"
 	@echo "make rollout      replace replicas behind a proxy under load, and count what is lost"
 	@echo
 	@echo "make lock         bring all locks of Python packages up to date (needs the network)"
@@ -56,9 +55,6 @@ lint: setup
 
 bench: setup
 	.venv/bin/python -m benchmarks.bench
-
-bench-bake: setup
-	.venv/bin/python benchmarks/bake.py
 
 rollout: setup
 	.venv/bin/python -m benchmarks.rollout

@@ -11,33 +11,31 @@ Latency is counted from the moment at which a request was due, so none is hidden
 Engine.
 """
 
-import argparse
 import csv
 import http.client
 import json
-import math
 import os
-import platform
 import re
-import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
-from benchmarks import bench, timeline
-from benchmarks.bench import console
+import numpy as np
+
+from benchmarks import measures, timeline
 from benchmarks.timeline import BIN
 from tools import engine
 from tools.baking import SERVICE, bake
 from tools.charts import save
+from tools.questions import base_image
 
 HERE = Path(__file__).parent
 REPLICAS = ("web-a", "web-b")
@@ -45,7 +43,8 @@ OLD, NEW = "1", "2"
 REQUESTS = 10_000
 # Seconds without any event, before a replacement and after a kill.
 CALM = 2.0
-
+# Starts containers, or replaces those there are, and waits until they are healthy.
+UP = ("up", "--detach", "--wait")
 
 TITLES = {
     "update": "every replica, by a new image",
@@ -106,7 +105,6 @@ class Load:
         """Get the clients ready; with a share below 1, that part of them."""
         self.port = port
         self.samples: list[Sample] = []
-        self.began = time.monotonic()
         self._ended = threading.Event()
         self._clients = [
             threading.Thread(target=self._send, args=(kind, number / kind.rate / share))
@@ -132,6 +130,7 @@ class Load:
         return time.monotonic() - self.began
 
     def _send(self, kind: Kind, due: float) -> None:
+        # Not by requests: where the proxy drops a kept connection it opens another, and hides that.
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         while not self._ended.wait(max(0.0, due - self.now())):
             sent = self.now()
@@ -155,21 +154,11 @@ def ask(connection: http.client.HTTPConnection, kind: Kind) -> tuple[str, str, s
 
 
 @dataclass(frozen=True)
-class Event:
-    """What was done to a replica, and from when to when in seconds: until the command was done."""
-
-    replica: str
-    what: str
-    begin: float
-    end: float
-
-
-@dataclass(frozen=True)
 class Phase:
-    """A part of a run: its events, its requests, and how often the proxy had to send one again."""
+    """A part of a run: its events as they are stored, its requests, and how often the proxy had to send one again."""
 
     title: str
-    events: Sequence[Event]
+    events: Sequence[dict[str, Any]]
     samples: Sequence[Sample]
     retried: int
 
@@ -201,7 +190,7 @@ def proxy_image() -> str:
         return told
     compose = (SERVICE / "compose.proxy.yaml").read_text(encoding="utf-8")
     [named] = re.findall(r"\$\{PROXY_IMAGE:-(.+?)\}", compose)
-    if not engine.run("pull", "--quiet", named, check=False).returncode:
+    if measures.provided(named):
         return str(named)
     engine.run("build", "--quiet", "--tag", "stand-in:haproxy", str(HERE / "proxy"))
     return "stand-in:haproxy"
@@ -209,75 +198,39 @@ def proxy_image() -> str:
 
 @dataclass(frozen=True)
 class Service:
-    """A service as its owner runs it, by a compose file of its project and what the variables say."""
+    """A service as its owner runs it, by compose files of its project and what the variables say."""
 
     project: Path
     files: tuple[str, ...]
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str]
 
-    def compose(self, *arguments: str, image: str = "none") -> str:
+    def compose(self, *arguments: str, **variables: str) -> str:
         """Run docker compose; return what it prints."""
         files = [f"--file={self.project / file}" for file in self.files]
         name = f"--project-name=rollout-{os.getpid()}"
-        with patch.dict(os.environ, IMAGE=image, **self.variables):
+        with patch.dict(os.environ, {"IMAGE": "none", **self.variables, **variables}):
             return engine.output("compose", *files, name, *arguments)
 
-    def up(self, image: str, *options: str) -> None:
-        """Start containers, or replace those there are, and wait until they are healthy."""
-        self.compose("up", "--detach", "--wait", *options, image=image)
-
-    def port(self, service: str, port: int) -> int:
-        """Return the port of this machine at which a port of a container is published."""
-        return int(self.compose("port", service, str(port)).rsplit(":", 1)[1])
-
-    def down(self) -> None:
-        """Remove the containers."""
-        self.compose("down", "--timeout", "1")
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Replicas behind a proxy, the ports of the proxy for requests and for its statistics."""
-
-    service: Service
-    port: int
-    statistics_port: int
+    def container(self, service: str, port: int) -> engine.Container:
+        """Return the container that a service of the compose file has now, for one of its ports."""
+        return engine.Container(self.compose("ps", "--quiet", service), port)
 
     def retried(self) -> int:
         """Return how often the proxy has had to send a request again so far, to the same replica or to another."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.statistics_port, timeout=5)
-        connection.request("GET", "/;csv")
-        lines = connection.getresponse().read().decode().removeprefix("# ").splitlines()
-        connection.close()
+        lines = self.container("proxy", 8404).request("/;csv").body.decode().removeprefix("# ").splitlines()
         [counts] = [row for row in csv.DictReader(lines) if (row["pxname"], row["svname"]) == ("replicas", "BACKEND")]
         return int(counts["wretr"]) + int(counts["wredis"])
 
-    def replace(self, replica: str, image: str, load: Load) -> Event:
-        """Replace a replica by the command of the service's README."""
-        begin = load.now()
-        self.service.up(image, "--no-deps", replica)
-        return Event(replica, "replaced", begin, load.now())
-
-    def kill(self, replica: str, load: Load) -> Event:
-        """Kill a replica outright: nothing that it was doing is finished."""
-        begin = load.now()
-        self.service.compose("kill", replica)
-        return Event(replica, "killed", begin, load.now())
-
 
 @contextmanager
-def cluster(project: Path, image: str, **variables: str) -> Iterator[Cluster]:
-    """Start replicas of an image and the proxy, and remove them afterwards."""
-    files = ("compose.proxy.yaml", str(HERE / "proxy/watched.yaml"))
-    address = {"HOST_IP": "127.0.0.1", "HOST_PORT": "0"}
-    service = Service(
-        project, files, {**address, "PROXY_IMAGE": proxy_image(), "WATCHED": str(HERE / "proxy"), **variables}
-    )
+def running(project: Path, image: str, *files: str, **variables: str) -> Iterator[Service]:
+    """Run an image by compose files of its project, and remove all containers afterwards."""
+    service = Service(project, files, {"HOST_IP": "127.0.0.1", "HOST_PORT": "0", **variables})
     try:
-        service.up(image)
-        yield Cluster(service, service.port("proxy", 8080), service.port("proxy", 8404))
+        service.compose(*UP, IMAGE=image)
+        yield service
     finally:
-        service.down()
+        service.compose("down", "--timeout", "1")
 
 
 # ---- what is measured ----
@@ -285,42 +238,62 @@ def cluster(project: Path, image: str, **variables: str) -> Iterator[Cluster]:
 
 @dataclass(frozen=True)
 class Run:
-    """The load on a cluster, and what is done to the cluster meanwhile."""
+    """The load on replicas behind a proxy, and what is done to them meanwhile."""
 
-    replicas: Cluster
+    service: Service
     load: Load
+
+    def do(self, what: str, replica: str, *command: str, **variables: str) -> dict[str, Any]:
+        """Do something to a replica by docker compose; return what it was, and from when to when in seconds."""
+        begin = self.load.now()
+        self.service.compose(*command, replica, **variables)
+        return {"replica": replica, "what": what, "begin": begin, "end": self.load.now()}
 
     def phase(
         self, title: str, image: str, killed: str = "", only: Sequence[str] = REPLICAS, requests: int = 0
     ) -> Phase:
         """Replace replicas in turn, one of them killed before, and go on until there have been that many requests."""
-        first, retried = len(self.load.samples), self.replicas.retried()
+        first, retried = len(self.load.samples), self.service.retried()
         events = []
         time.sleep(CALM)
         for replica in only:
             if replica == killed:
-                events.append(self.replicas.kill(replica, self.load))
+                events.append(self.do("killed", replica, "kill"))
                 time.sleep(CALM)
-            events.append(self.replicas.replace(replica, image, self.load))
+            # As the service's README says.
+            events.append(self.do("replaced", replica, *UP, "--no-deps", IMAGE=image))
         while len(self.load.samples) - first < requests:
             time.sleep(0.1)
-        return Phase(title, events, self.load.samples[first:], self.replicas.retried() - retried)
+        return Phase(title, events, self.load.samples[first:], self.service.retried() - retried)
+
+
+@contextmanager
+def loaded(project: Path, image: str, **variables: str) -> Iterator[Run]:
+    """Run replicas of an image behind the proxy, under load."""
+    files = ("compose.proxy.yaml", str(HERE / "proxy/watched.yaml"))
+    variables |= {"PROXY_IMAGE": proxy_image(), "WATCHED": str(HERE / "proxy")}
+    with running(project, image, *files, **variables) as it, Load(it.container("proxy", 8080).address[1]) as load:
+        yield Run(it, load)
+
+
+def measure(project: Path, images: dict[str, str]) -> tuple[Phase, Phase]:
+    """Replace every replica by the new image, and again by the old one after one was killed; return both phases."""
+    with loaded(project, images[OLD]) as run:
+        return (
+            run.phase("update", images[NEW], requests=REQUESTS),
+            run.phase("roll back", images[OLD], killed=REPLICAS[0], requests=REQUESTS),
+        )
 
 
 def alone(project: Path, images: dict[str, str]) -> list[Sample]:
     """Replace the only container of the service, under its share of the load, without a proxy; return the requests."""
-    service = Service(project, ("compose.yaml",), {"HOST_IP": "127.0.0.1", "HOST_PORT": "0"})
-    try:
-        service.up(images[OLD])
-        # The same port for the next container.
-        service.variables["HOST_PORT"] = str(port := service.port("web", 5000))
+    with running(project, images[OLD], "compose.yaml") as service:
+        port = service.container("web", 5000).address[1]
         with Load(port, share=1 / len(REPLICAS)) as load:
             time.sleep(CALM)
-            service.up(images[NEW])
+            service.compose(*UP, IMAGE=images[NEW], HOST_PORT=str(port))
             time.sleep(CALM)
         return load.samples
-    finally:
-        service.down()
 
 
 def gap(samples: Sequence[Sample]) -> float:
@@ -329,28 +302,16 @@ def gap(samples: Sequence[Sample]) -> float:
     return max(after - before for before, after in pairwise(answered))
 
 
-def measure(project: Path, images: dict[str, str]) -> tuple[Phase, Phase]:
-    """Replace every replica by the new image, and again by the old one after one was killed; return both phases."""
-    with cluster(project, images[OLD]) as replicas, Load(replicas.port) as load:
-        measured = Run(replicas, load)
-        return (
-            measured.phase("update", images[NEW], requests=REQUESTS),
-            measured.phase("roll back", images[OLD], killed=REPLICAS[0], requests=REQUESTS),
-        )
-
-
 # ---- results ----
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that a share of the values does not exceed."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def latency(samples: Sequence[Sample]) -> dict[str, float]:
     """Return median and 99th percentile of what was answered, in milliseconds from the moment it was due."""
     values = [1000 * (sample.over - sample.due) for sample in samples if not sample.problem]
-    return {f"p{round(100 * share)}": round(percentile(values, share), 1) for share in (0.5, 0.99)} if values else {}
+    if not values:
+        return {}
+    median, high = np.percentile(values, (50, 99), method="inverted_cdf").round(1).tolist()
+    return {"p50": median, "p99": high}
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -369,9 +330,9 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
 
 def bins(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Return for each half second what became of the requests due in it: answered by version, failed, latency."""
-    by_bin: dict[int, list[Sample]] = {}
+    by_bin: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
-        by_bin.setdefault(int(sample.due / BIN), []).append(sample)
+        by_bin[int(sample.due / BIN)].append(sample)
     # The last one was cut short by the end of the load.
     return [
         {
@@ -383,35 +344,21 @@ def bins(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def results(phases: Sequence[Phase], single: Sequence[Sample], python_version: str) -> dict[str, Any]:
+def results(phases: Sequence[Phase], single: Sequence[Sample]) -> dict[str, Any]:
     """Return all that is kept of a run: no single request, but what became of those of each half second."""
+    facts = measures.facts(slim_image=base_image(measures.python_version()))
+    proxy = engine.output("run", "--rm", "--label", engine.LABEL, proxy_image(), "haproxy", "-v").split()[2]
+    facts["versions"]["haproxy"] = proxy.partition("-")[0]
     return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": {"cpus": bench.CORES, "system": platform.system()},
-        "versions": {
-            "docker": engine.output("info", "--format", "{{.ServerVersion}}"),
-            "haproxy": proxy_version(),
-            "python": python_version,
-        },
+        **facts,
         "rate": sum(kind.rate for kind in KINDS),
         "phases": [
-            {
-                "title": phase.title,
-                "retried": phase.retried,
-                "events": [asdict(event) for event in phase.events],
-                **summary(phase.samples),
-            }
+            {"title": phase.title, "retried": phase.retried, "events": phase.events, **summary(phase.samples)}
             for phase in phases
         ],
         "alone": {"title": "alone", "gap": round(gap(single), 2), **summary(single)},
         "bins": bins([sample for phase in phases for sample in phase.samples]),
     }
-
-
-def proxy_version() -> str:
-    """Return the version of HAProxy in the proxy's image."""
-    printed = engine.output("run", "--rm", proxy_image(), "haproxy", "-v")
-    return printed.split()[2].partition("-")[0]
 
 
 def table(results: dict[str, Any]) -> str:
@@ -423,35 +370,24 @@ def table(results: dict[str, Any]) -> str:
         gap = f", none answered for {part['gap']:.1f} s" if "gap" in part else ""
         counts = (f"{failed} of {requests}{gap}", str(part.get("retried", "")))
         rows.append((TITLES[part["title"]], *counts, f"{part['p50']:.0f} ms", f"{part['p99']:.0f} ms"))
-    return bench.markdown(header, rows)
-
-
-def write(results: dict[str, Any], folder: Path) -> None:
-    """Write the numbers, and the plot as SVG and as PNG, into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "rollout.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    save(timeline.draw(results), folder / "rollout")
+    return measures.markdown(header, rows)
 
 
 def main() -> int:
-    """Measure, print and write; return 1 if a request was lost that must not be."""
-    parser = argparse.ArgumentParser(description="Replace every replica under load, and count what is lost.")
-    parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the results")
-    output = parser.parse_args().output
-    python_version = os.environ.get("PYTHONS", "3.14").split()[0]
+    """Measure, print, and write numbers and plot into results/; return 1 if a request was lost that must not be."""
     with engine.session(), tempfile.TemporaryDirectory() as folder:
-        with console.status("Building two images …"):
-            built = build(Path(folder), python_version)
-        with console.status("Replacing replicas under load …"):
-            phases = measure(*built)
-        with console.status("Replacing a container without a proxy …"):
-            single = alone(*built)
-        measured = results(phases, single, python_version)
-    write(measured, output)
+        print("Building two images, then replacing replicas under load: some minutes", flush=True)
+        built = build(Path(folder), measures.python_version())
+        phases = measure(*built)
+        measured = results(phases, alone(*built))
+    output = HERE / "results"
+    output.mkdir(exist_ok=True)
+    (output / "rollout.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    save(timeline.draw(measured), output / "rollout")
     print(table(measured), end="")
-    console.print(f"Written: rollout.json, rollout.svg, rollout.png in {output}")
+    print(f"Written: rollout.json, rollout.svg, rollout.png in {output}")
     return int(bool(phases[0].failed))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

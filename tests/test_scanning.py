@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-from benchmarks import bench
+from benchmarks import measures
 from tests.conftest import LABEL, TEMPLATE, TOOLS, BakedProject, docker, skip_or_fail
 
 pytestmark = pytest.mark.container
 
-LOCKED = bench.pins(TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt")
+LOCKED = measures.pins(TEMPLATE / "{{cookiecutter.project_slug}}/requirements.txt")
 OFFLINE = ["--quiet", "--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-version-check"]
 
 

@@ -100,13 +100,9 @@ def test_benchmarks_and_workshop_build_on_the_default_python_and_the_debian_of_a
         for path in (TEMPLATE / folder).rglob("*"):
             if path.is_file() and not {"build", "exhibit", "results"} & set(path.parts):
                 text = path.read_bytes().decode(errors="replace")
-                named.update(re.findall(r'\bpython:3[\w.-]+|"PYTHONS", "3[^"]+', text))
+                named.update(re.findall(r"\bpython:3[\w.-]+", text))
 
-    assert named == {
-        f"python:{DEFAULT}-{debian}",
-        f"python:{DEFAULT}-slim-{debian}",
-        f'"PYTHONS", "{DEFAULT}',
-    }
+    assert named == {f"python:{DEFAULT}-{debian}", f"python:{DEFAULT}-slim-{debian}"}
 
 
 def test_the_workflow_names_every_python_and_tooling_runs_on_the_default() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import measures
 from tests.conftest import PYTHONS, TEMPLATE
 from tools import engine as engine_of_tools
 from tools.baking import bake
@@ -322,10 +323,11 @@ class Remembered:
 
     rung: Rung
     result: Result
+    tag: str = ""
 
-    def steps(self, only: str | None = None) -> tuple[tuple[str, Callable[[], None]], ...]:
-        """Return nothing; or rather, where only a part is wanted, what would be another result."""
-        return ((only, lambda: self.result.update(rows_passed=only)),) if only else ()
+    def steps(self, only_contract: bool) -> tuple[tuple[str, Callable[[], None]], ...]:
+        """Return nothing; or rather, where only the contract is wanted, what would be another result."""
+        return (("the contract", lambda: self.result.update(rows_passed="asked")),) if only_contract else ()
 
 
 @pytest.fixture
@@ -342,8 +344,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     monkeypatch.setattr(measure, "Measurement", measurement)
     # They are drawn after each rung, which takes a second; what is in them is in tests/test_charts.py.
     monkeypatch.setattr(charts, "draw", lambda _: {})
-    monkeypatch.setattr(measure, "machine", lambda: RESULTS["machine"])
-    monkeypatch.setattr(measure, "versions", lambda _: RESULTS["versions"])
+    monkeypatch.setattr(
+        measures, "facts", lambda **_: {name: RESULTS[name] for name in ("machine", "date", "versions")}
+    )
     monkeypatch.setattr(engine_of_tools, "run", lambda *_: "")
     return measured
 
@@ -362,12 +365,11 @@ def test_only_what_has_changed_is_measured(measured: list[int], tmp_path: Path) 
     measure.measure([4], PYTHON, again=True)
     assert measured == [4]
 
-    for part in ("times", "contract"):
-        measured.clear()
-        rest = measure.measure([5], PYTHON, only=part)["rungs"][4]
-        assert measured == [5]
-        assert rest["rows"] == RESULTS["rungs"][4]["rows"]
-        assert rest["rows_passed"] == part, f"the {part} were not asked for"
+    measured.clear()
+    rest = measure.measure([5], PYTHON, contract=True)["rungs"][4]
+    assert measured == [5]
+    assert rest["rows"] == RESULTS["rungs"][4]["rows"]
+    assert rest["rows_passed"] == "asked", "the contract was not asked"
 
     old = json.loads((tmp_path / "ladder.json").read_text())
     old["rungs"][4]["digest"] = "another"
@@ -379,7 +381,9 @@ def test_only_what_has_changed_is_measured(measured: list[int], tmp_path: Path) 
 @pytest.mark.parametrize("fact", ["machine", "versions"])
 def test_nothing_of_another_machine_is_kept(measured: list[int], monkeypatch: pytest.MonkeyPatch, fact: str) -> None:
     measure.measure([1, 2], PYTHON)
-    monkeypatch.setattr(measure, fact, lambda *_: {**RESULTS[fact], "system": "another", "docker": "another"})
+    facts = measures.facts()
+    facts[fact] = {**facts[fact], "system": "another", "docker": "another"}
+    monkeypatch.setattr(measures, "facts", lambda **_: facts)
 
     results = measure.measure([2], PYTHON)
 
@@ -418,11 +422,10 @@ def claimed(number: int) -> tuple[set[str], set[int]]:
     return {each.value for each in assertions if not isinstance(each, Green)}, rows
 
 
-def contract_of(rung: Rung, rows: set[int], folder: Path) -> dict[str, Result]:
-    """Return the verdicts on some rows, by all tests of these rows but for the long ones, and of no other row."""
+def names_of(rung: Rung, rows: set[int], folder: Path) -> list[str]:
+    """Return the names of all tests of some rows but for the long ones, and of no other row."""
     tests = [test for test in Contract.of(bake(folder / f"tests-{rung.label}")).tests.values() if test.row in rows]
-    names = [test.name for test in tests if RUNNING.get(test.row, test.name) == test.name]
-    return measure.rows(measure.judge(rung, folder, PYTHONS[0], *names))
+    return [test.name for test in tests if RUNNING.get(test.row, test.name) == test.name]
 
 
 def shortened(measurement: measure.Measurement, values: set[str]) -> None:
@@ -448,18 +451,16 @@ def live(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
         for rung in RUNGS:
             values, rows = claimed(rung.number)
             measurement = measure.Measurement(rung, folder, PYTHONS[0])
-            image, result = measure.tag(rung), measurement.result
-            engine_of_tools.build(measurement.context, image)
-            sizes: Result = {}
+            engine_of_tools.build(measurement.context, measurement.tag)
+            result, sizes = measurement.result, dict[str, Any]()
             if rows:
-                result["rows"] = contract_of(rung, rows, folder)
+                measurement.judge(*names_of(rung, rows, folder))
             if 10 in rows and (told := SIZES.match(result["rows"]["10"]["reason"])):
                 # The contract has just compressed all layers, which is what takes long.
                 sizes = {"bytes": float(told[1]), "compressed_bytes": float(told[2])}
             shortened(measurement, values - sizes.keys())
-            result |= sizes
-            results[rung.number] = result
-            run("image", "rm", "--force", image)
+            results[rung.number] = result | sizes
+            run("image", "rm", "--force", measurement.tag)
         yield results
     finally:
         remove_leftovers()
