@@ -44,6 +44,7 @@ def ask(connection: HTTPConnection, path: str = "/", **headers: str) -> int | Ex
         response = connection.getresponse()
         response.read()
     except (OSError, HTTPException) as error:
+        connection.close()
         return error
     return response.status
 
@@ -81,7 +82,7 @@ class Service:
 
     def red(self, problem: str) -> str:
         """Return a message that ends with the moment of SIGTERM, if it came, and the last log line."""
-        stopped = f" {self.told - self.began:.2f} s after the start" if self.told < math.inf else ""
+        stopped = f"; SIGTERM came {self.told - self.began:.2f} s after the start" if self.told < math.inf else ""
         return f"{problem}{stopped}; log: {(self.log.read_text().splitlines() or ['empty'])[-1]}"
 
 

@@ -79,7 +79,7 @@ def judge(copy: Path, contract: Path, *, fast: bool) -> Verdict:
     (copy / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers --import-mode=importlib\npythonpath = .\n")
     asked = Contract.of(copy)
     tests = [test for test in asked.tests.values() if test.row in STATIC or not fast]
-    tell = cache(lambda tenth: say(f"Judging … {tenth}0%"))  # each once
+    tell = cache(lambda tenth: say(f"Judging … {10 * tenth}%"))  # each once
     say("Building the image …")
     try:
         engine.build(copy, "doctor:built")
