@@ -65,12 +65,12 @@ def certificate_options() -> list[str]:
     return ["--secret", f"id=ca,src={bundle}"] if bundle and Path(bundle).is_file() else []
 
 
-def page(port: int) -> str:
-    """Return the body of GET /; raise OSError while nothing answers."""
+def page(port: int, path: str = "/") -> str:
+    """Return the body of a page; raise OSError while nothing answers."""
     with requests.Session() as session:
         # What the environment says of proxies is not for this machine.
         session.trust_env = False
-        return session.get(f"http://127.0.0.1:{port}/", timeout=5).text
+        return session.get(f"http://127.0.0.1:{port}{path}", timeout=5).text
 
 
 def wait_for_page(port: int, log: str) -> str:
