@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import PYTHONS, TEMPLATE, TOOLS, BakedProject, Forge
 from tests.test_update import change_the_template
+from tools import doctor
+from tools.baking import bake
 from tools.questions import REPOSITORY, shorthand
 
 NO_DOCKER = {"DOCKER_HOST": "unix:///no/such/socket"}
@@ -202,6 +204,29 @@ def test_it_names_the_rows_that_fail_and_its_commands_mend_them(
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize(("settings", "path"), [("", "."), ("import nothing_like_it\n", "{fresh}")], ids=["own", "old"])
+def test_where_the_tests_cannot_read_its_settings_no_bad_value_of_them_is_asked(
+    service: BakedProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: str, path: str
+) -> None:
+    """The whole contract could not be collected, or waited a minute for each setting that the service does not know."""
+    asked: list[str] = []
+    monkeypatch.setattr("tools.engine.build", lambda *_: 0.0)
+    monkeypatch.setattr("tools.engine.remove_leftovers", lambda: None)
+    monkeypatch.setattr("tools.contract.Contract.judge", lambda *told, **_: asked.extend(t.name for t in told[2]))
+    fresh = bake(service.path.parent / "fresh")
+    with (service.path / "app/settings.py").open("a") as file:
+        file.write(settings)
+
+    doctor.judge(service.path, fresh, fast=False)
+
+    said = "Today's tests cannot read its settings (app/settings.py): no bad value of them is asked.\n"
+    assert capsys.readouterr().err == said * bool(settings) + "Building the image …\n"
+    assert ("test_a_bad_value_ends_the_container_with_one_clear_line" in asked) is not bool(settings)
+    assert len(asked) > 50
+    assert (service.path / "pytest.ini").read_text().endswith(f"\npythonpath = {path.format(fresh=fresh)} .\n")
+    assert (service.path / "tests/unit/required.py").is_file()
+
+
 @pytest.mark.container
 def test_an_image_that_does_not_build_is_said_so(forge: Forge, service: BakedProject, engine: None) -> None:
     (service.path / "Dockerfile").write_text("FROM scratch\nCOPY nothing /\n")
@@ -209,7 +234,7 @@ def test_an_image_that_does_not_build_is_said_so(forge: Forge, service: BakedPro
     done = _doctor(forge.work_tree, service.path)
 
     assert done.returncode == 2
-    assert done.stdout.startswith("doctor: its image does not build, so the contract cannot be asked. The end:\n")
+    assert done.stdout.startswith("doctor: its image does not build, so there is no verdict:\n")
     assert '"/nothing": not found' in done.stdout
 
 

@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from contextlib import suppress
 from functools import cache, partial
@@ -24,7 +25,7 @@ from tools.baking import SERVICE, TEMPLATE, bake, files
 from tools.contract import NOT_COPIED, STATIC, Contract, ContractError, Verdict
 from tools.questions import REPOSITORY, RULES, VERSION
 
-ANSWERS, LINK = ".cookiecutter.json", ".cruft.json"
+ANSWERS, LINK, PINS = ".cookiecutter.json", ".cruft.json", r"^([\w.-]+)==([^\s;]+)"
 say = partial(typer.echo, err=True)
 
 
@@ -65,28 +66,30 @@ def origin(service: Path, template: Repo) -> Commit:
 
 def behind(lock: str, own: dict[str, bytes], today: dict[str, bytes]) -> set[str]:
     """Return a line for each package that a lock pins to an older version than today's does."""
-    texts = (files.get(lock, b"").decode() for files in (own, today))
-    old, new = (dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE)) for text in texts)
+    old, new = (dict(re.findall(PINS, found.get(lock, b"").decode(), re.MULTILINE)) for found in (own, today))
     names = {name for name in old.keys() & new.keys() if Version(old[name]) < Version(new[name])}
     return {f"{name} {old[name]} in {lock}; today's is {new[name]}" for name in names}
 
 
-def judge(copy: Path, contract: Path, *, fast: bool) -> Verdict:
-    """Put a copy of a service to the contract in a folder; raise ContractError if it does not build."""
+def judge(copy: Path, fresh: Path, *, fast: bool) -> Verdict:
+    """Put a copy of a service to the contract of a fresh bake, which it takes; raise ContractError if it cannot be."""
     shutil.rmtree(copy / "tests", ignore_errors=True)
-    shutil.copytree(contract, copy / "tests/container")
-    # Stands above the settings of the service, whose tools may not be installed here.
-    (copy / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers --import-mode=importlib\npythonpath = .\n")
+    shutil.move(fresh / "tests", copy)
+    read = subprocess.call([sys.executable, "-m", "tests.unit.required"], cwd=copy, stderr=subprocess.DEVNULL) == 0
+    if not read:
+        say("Today's tests cannot read its settings (app/settings.py): no bad value of them is asked.")
+    # Stands above the settings of pytest in the service, whose tools may not be installed here.
+    ini = f"[pytest]\naddopts = --import-mode=importlib\npythonpath = {'.' if read else fresh} .\n"
+    (copy / "pytest.ini").write_text(ini, encoding="utf-8")
     asked = Contract.of(copy)
-    tests = [test for test in asked.tests.values() if test.row in STATIC or not fast]
+    tests = [t for t in asked.tests.values() if (t.row in STATIC or not fast) and (read or "bad_value" not in t.name)]
     tell = cache(lambda tenth: say(f"Judging … {10 * tenth}%"))  # each once
     say("Building the image …")
     try:
         engine.build(copy, "doctor:built")
         return asked.judge(None, tests, progress=lambda percent: tell(percent // 10))
     except engine.DockerError as error:
-        problem = "its image does not build, so the contract cannot be asked. The end:"
-        raise ContractError(f"{problem}\n{engine.end_of(error)}") from error
+        raise ContractError(f"its image does not build, so there is no verdict:\n{engine.end_of(error)}") from error
     finally:
         engine.remove_leftovers()
 
@@ -107,23 +110,20 @@ def examine(folder: Path, temporary: Path, *, fast: bool) -> int:
         "Files that have changed in the template": {n for n in own if old.get(n) != new.get(n) != own[n]} - {ANSWERS},
     }
     edited = {name for name in own.keys() & old.keys() if own[name] not in {old[name], new.get(name)}}
-    failed = {}
-    if why := engine.missing():
-        typer.secho(f"No contract, only a comparison: {why}", fg="yellow")
-    else:
-        verdict = judge(copy, fresh / "tests/container", fast=fast)
-        failed = verdict.failed
+    verdict = None if (why := engine.missing()) else judge(copy, fresh, fast=fast)
+    if verdict:
         print(f"Today's contract: {verdict.card['passed']} of {verdict.card['applicable']} rows passed.")
-        for row in verdict.card["rows"]:
-            if row["status"] == "failed":
-                lesson = failed[row["number"]][0].lesson
-                typer.secho(f"  row {row['number']}: {row['title']}", fg="red", bold=True)
-                print(f"    Seen: {row['reason']}", f"    Why:  {lesson.why}", f"    Fix:  {lesson.mend}", sep="\n")
+        for row in (row for row in verdict.card["rows"] if row["status"] == "failed"):
+            lesson = verdict.failed[row["number"]][0].lesson
+            typer.secho(f"  row {row['number']}: {row['title']}", fg="red", bold=True)
+            print(f"    Seen: {row['reason']}", f"    Why:  {lesson.why}", f"    Fix:  {lesson.mend}", sep="\n")
+    else:
+        typer.secho(f"No contract, only a comparison: {why}", fg="yellow")
     print(f"{folder.name} was made from {made_from} of the template; today's is {today}.")
     for title, lines in {**lacking, "Files that were changed here": edited}.items():
         if lines:
             print(f"{title}:", *sorted(lines), sep="\n  ")
-    if not failed and not any(lacking.values()):
+    if not (verdict and verdict.failed) and not any(lacking.values()):
         typer.secho("Nothing is lacking.", fg="green", bold=True)
         return 0
     print("To update it, while its Git work tree is clean:", f"cd {shlex.quote(str(folder))}", sep="\n  ")
