@@ -81,7 +81,7 @@ lock: setup
 	done
 
 gunicorn: setup
-	.venv/bin/python -m tools.gunicorn_releases
+	.venv/bin/pytest --verbose --all-gunicorn-releases tests/test_gunicorn_releases.py
 
 doctor: setup
 	.venv/bin/python -m tools.doctor $(if $(SERVICE),"$(SERVICE)",$(error name the folder of the service: make doctor SERVICE=../my-service))

@@ -1,6 +1,5 @@
 """Bake projects through the real cookiecutter and work with what comes out."""
 
-import http.client
 import itertools
 import os
 import shutil
@@ -19,7 +18,7 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 from benchmarks import rollout
-from tools.baking import copy_template
+from tools.baking import copy_template, files
 from tools.demo import page
 from tools.questions import DEFAULTS, REPOSITORY
 
@@ -47,11 +46,7 @@ class BakedProject:
 
     def files(self) -> dict[str, bytes]:
         """Return the content of every file by its path, as Git would write it."""
-        return {
-            path.relative_to(self.path).as_posix(): path.read_bytes()
-            for path in sorted(self.path.rglob("*"))
-            if path.is_file()
-        }
+        return files(self.path)
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project with its virtual environment active; assert that it succeeds."""
@@ -241,8 +236,9 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer what CI always does."""
+    """Offer what CI always does, and what it never does."""
     parser.addoption("--slow", action="store_true", help="run the slow groups as well, as CI does")
+    parser.addoption("--all-gunicorn-releases", action="store_true", help="try every gunicorn that the floor allows")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -281,7 +277,7 @@ def wait_for_page(port: int, seconds: float = 30) -> str:
     while True:
         try:
             return page(port)
-        except (OSError, http.client.HTTPException):
+        except OSError:
             assert time.monotonic() < deadline, f"nothing answers on port {port} after {seconds} s"
             time.sleep(0.05)
 

@@ -3,13 +3,13 @@
 import re
 import shutil
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PYTHONS, Bake, BakedProject, docker, free_port, skip_or_fail, wait_for_page
 from tests.readme import blocks, section
+from tools.demo import page
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_promtool_has_no_findings_and_a_metric_of_the_owner_is_among_them(
     try:
         for _ in range(10):
             wait_for_page(port)
-        metrics = urllib.request.urlopen(f"http://127.0.0.1:{scraped}/metrics", timeout=10).read().decode()
+        metrics = page(scraped, "/metrics")
     finally:
         docker("rm", "--force", identity)
 

@@ -21,6 +21,12 @@ def bake(folder: Path, answers: Mapping[str, str] | None = None, template: Path 
     return Path(cookiecutter(str(template), extra_context=dict(answers or {}), output_dir=str(folder), **options))
 
 
+def files(project: Path) -> dict[str, bytes]:
+    """Return the content of all files by their path, as Git would write it."""
+    paths = sorted(path for path in project.rglob("*") if path.is_file())
+    return {path.relative_to(project).as_posix(): path.read_bytes() for path in paths}
+
+
 def copy_template(destination: Path) -> None:
     """Copy the work tree as it is, without what Git ignores."""
     command = ["git", "-C", str(TEMPLATE), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]

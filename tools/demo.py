@@ -4,7 +4,6 @@ With Docker the service is built into an image and run as a container. Without, 
 same gunicorn.conf.py from a virtual environment. Either way it goes on running, and the last lines say how to stop it.
 """
 
-import http.client
 import os
 import shlex
 import shutil
@@ -14,6 +13,8 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+
+import requests
 
 TEMPLATE = Path(__file__).parents[1]
 DEMO = TEMPLATE / "demo"
@@ -64,21 +65,19 @@ def certificate_options() -> list[str]:
     return ["--secret", f"id=ca,src={bundle}"] if bundle and Path(bundle).is_file() else []
 
 
-def page(port: int) -> str:
-    """Return the body of GET /; raise OSError or HTTPException while nothing answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()
+def page(port: int, path: str = "/") -> str:
+    """Return the body of a page; raise OSError while nothing answers."""
+    with requests.Session() as session:
+        # What the environment says of proxies is not for this machine.
+        session.trust_env = False
+        return session.get(f"http://127.0.0.1:{port}{path}", timeout=5).text
 
 
 def wait_for_page(port: int, log: str) -> str:
     """Return the page once the service answers; raise DemoError, which names the log, if it does not."""
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
-        with suppress(OSError, http.client.HTTPException):
+        with suppress(OSError):
             return page(port)
         time.sleep(0.1)
     raise DemoError(f"nothing answers on port {port} after {SECONDS_TO_START} s; why, this may say: {log}")

@@ -6,7 +6,6 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import pexpect
 
@@ -21,15 +20,15 @@ def record(answers: Mapping[str, str]) -> str:
 
     Raises pexpect's TIMEOUT or EOF if a prompt does not come.
     """
-    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as folder:
-        config = Path(home, "config.yaml")
-        config.write_text(f'cookiecutters_dir: "{home}"\nreplay_dir: "{home}"\n')
+    with tempfile.TemporaryDirectory() as folder:
         log = io.StringIO()
+        # The home too: cookiecutter keeps the answers there.
+        here = {"HOME": folder, "PWD": os.path.realpath(folder)}
         terminal = pexpect.spawn(
             sys.executable,
-            ["-m", "cookiecutter", str(TEMPLATE), "--config-file", str(config)],
+            ["-m", "cookiecutter", str(TEMPLATE), "--default-config"],
             cwd=folder,
-            env={**os.environ, "PWD": os.path.realpath(folder), "TERM": "xterm", "COLUMNS": "120", "PYTHONUTF8": "1"},
+            env={**os.environ, **here, "TERM": "xterm", "COLUMNS": "120", "PYTHONUTF8": "1"},
             dimensions=(50, 120),
             encoding="utf-8",
             timeout=SECONDS,

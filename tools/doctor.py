@@ -1,249 +1,150 @@
 """Say what an older service lacks compared with today's template, and how to update it: `make doctor SERVICE=FOLDER`.
 
-A copy of the service is put to today's contract; its files are compared with a fresh bake of its answers, and with one
-by the release it was made from, if this clone has its tag. Without Docker no contract is asked. Only --take writes.
-
+A copy of the service is put to today's contract, and its files are compared with two bakes of its answers: by today's
+template, and by the commit that it was made from. Without Docker no contract is asked. Nothing is written.
 Exit code: 0 if nothing is lacking, 1 if something is, 2 if there is nothing to judge.
 """
 
-import argparse
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import typer
+from git import Blob, Commit, GitError, Repo, Tree
 from packaging.version import Version
-from rich.console import Console
 
 from tools import engine
-from tools.baking import SERVICE, TEMPLATE, bake
+from tools.baking import SERVICE, TEMPLATE, bake, files
 from tools.contract import NOT_COPIED, STATIC, Contract, ContractError, Verdict
-from tools.questions import REPOSITORY, RULES
+from tools.questions import REPOSITORY, RULES, VERSION
 
-ANSWERS = ".cookiecutter.json"
-VERSION = "_template_version"
-# Each lock, and the file that its owner writes.
-LOCKS = {"requirements.txt": "requirements.in", "requirements-dev.txt": "requirements-dev.in"}
-# What an owner writes anyway; everything else of the template is changed by who has a reason.
-OWNERS = re.compile(r"app/|tests/unit/|README\.md$|pyproject\.toml$|requirements.*\.in$|\.cookiecutter\.json$")
-# Stands above the settings of the service, whose tools may not be installed here.
-PYTEST = "[pytest]\naddopts = --strict-markers --import-mode=importlib\npythonpath = .\n"
-
-console = Console(highlight=False, markup=False, soft_wrap=True)
+ANSWERS, LINK, PINS = ".cookiecutter.json", ".cruft.json", r"^([\w.-]+)==([^\s;]+)"
+say = partial(typer.echo, err=True)
 
 
-class DoctorError(Exception):
-    """There is nothing to judge; the message says why, and what to do."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """A service that was made from this template, as its files say."""
-
-    folder: Path
-    answers: Mapping[str, str]
-    version: str
-
-    @classmethod
-    def of(cls, folder: Path) -> "Service":
-        """Read what a service records of its origin; raise DoctorError if that is not one of ours, or is none."""
-        file = folder / ANSWERS
-        if not file.is_file():
-            hint = "name the folder of a service made from this template"
-            raise DoctorError(f"there is no {ANSWERS} in {folder}: {hint}")
-        try:
-            recorded = json.loads(file.read_text(encoding="utf-8"))
-            version = str(Version(recorded[VERSION]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DoctorError(f"{file} does not say from which version it was made ({error!r}): restore it") from error
-        if Version(version) > Version(today()):
-            raise DoctorError(f"it was made from {version}, and this is the template of {today()}: git pull here first")
-        answers = {name: str(recorded[name]) for name in RULES if name in recorded}
-        for name, value in answers.items():
-            words, nearest = RULES[name]
-            if nearest(value) != value:
-                raise DoctorError(
-                    f"its {name} {value!r} is not valid any more: write {nearest(value)!r} into {ANSWERS},"
-                    f" or what else is {words}"
-                )
-        return cls(folder, answers, version)
-
-
-@dataclass(frozen=True)
-class Findings:
-    """How the files of a service compare with today's template, by their names."""
-
-    missing: list[str]
-    older: list[str]
-    changed_here: list[str]
-    brought_by_update: list[str]
-
-
-def today() -> str:
-    """Return the version of this template."""
-    version: str = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))[VERSION]
-    return version
-
-
-def origin(service: Service, output: Path) -> Path | None:
-    """Bake the answers of a service with the release it was made from; None where this clone does not have that."""
-    clone = ["git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--branch", f"v{service.version}"]
-    done = subprocess.run([*clone, str(TEMPLATE), str(output / "template")], capture_output=True, check=False)
-    return None if done.returncode else bake(output, service.answers, output / "template")
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files by name."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def compare(service: Service, fresh: Mapping[str, bytes], made_from: Mapping[str, bytes]) -> Findings:
-    """Compare a service with two bakes of its answers: by today's template, and by that which it was made from."""
-    own = {
-        name: (service.folder / name).read_bytes() for name in {*fresh, *made_from} if (service.folder / name).is_file()
-    }
-    kept = sorted(set(fresh) & set(made_from))
-    return Findings(
-        missing=sorted(set(fresh) - set(own)),
-        older=[line for lock in LOCKS for line in older(lock, own.get(lock, b"").decode(), fresh[lock].decode())],
-        changed_here=[name for name in kept if own.get(name) not in {made_from[name], fresh[name]}],
-        brought_by_update=sorted(
-            name for name in {*fresh, *made_from} if name != ANSWERS and made_from.get(name) != fresh.get(name)
-        ),
-    )
-
-
-def older(lock: str, own: str, fresh: str) -> Iterator[str]:
-    """Yield a line for each package that a lock pins to an older version than today's does."""
-    pinned, todays = locked(own), locked(fresh)
-    for name, version in pinned.items():
-        if version < todays.get(name, version):
-            yield f"{name} {version} in {lock}; today's is {todays[name]}"
-
-
-def locked(text: str) -> dict[str, Version]:
-    """Return the versions in a lock by the name of their package; the newest where platforms need different ones."""
-    newest: dict[str, Version] = {}
-    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE):
-        newest[name] = max(Version(version), newest.get(name, Version("0")))
-    return newest
-
-
-def judge(service: Service, fresh: Path, output: Path, *, fast: bool) -> Verdict:
-    """Put a copy of the service to today's contract; raise DoctorError if it does not build."""
-    copy = shutil.copytree(service.folder, output / service.folder.resolve().name, ignore=NOT_COPIED, symlinks=True)
-    shutil.rmtree(copy / "tests", ignore_errors=True)
-    shutil.copytree(fresh / "tests/container", copy / "tests/container")
-    (copy / "pytest.ini").write_text(PYTEST, encoding="utf-8")
-    contract = Contract.of(copy)
-    tests = [test for test in contract.tests.values() if test.row in STATIC or not fast]
-    with console.status("Building the image …") as status:
-        try:
-            engine.build(copy, "doctor:built")
-        except engine.DockerError as error:
-            end = engine.end_of(error)
-            raise DoctorError(f"its image does not build, so the contract cannot be asked. The end:\n{end}") from error
-        finally:
-            engine.remove_leftovers()
-        return contract.judge(None, tests, progress=lambda percent: status.update(f"Judging … {percent}%"))
-
-
-def updates(service: Service, findings: Findings) -> Iterator[str]:
-    """Yield the commands that bring in what has changed in the template: those of the README of every service."""
-    yield shlex.join(["cd", str(service.folder.resolve())])
-    readme = (SERVICE / "README.md").read_text(encoding="utf-8")
-    for line in re.findall(r"^(?:cruft|git add \.cruft).*$", readme, re.MULTILINE):
-        if line.startswith("cruft update") or not (service.folder / ".cruft.json").exists():
-            here = line.replace("{{ cookiecutter._repository }}", REPOSITORY)
-            yield here.replace("{{ cookiecutter._template_version }}", service.version)
-    for lock in owned_locks(findings):
-        source = (service.folder / LOCKS[lock]).read_text(encoding="utf-8")
-        yield from (
-            f"{command} --upgrade" for command in re.findall(r"^#\s+(uv pip compile .*)$", source, re.MULTILINE)
-        )
-
-
-def owned_locks(findings: Findings) -> list[str]:
-    """Return the locks that hold packages of the owner's: they are made anew, not replaced."""
-    return [lock for lock, source in LOCKS.items() if {lock, source} <= {*findings.changed_here}]
-
-
-def take(service: Service, findings: Findings) -> list[str]:
-    """Return the command that undoes what was changed in files that an owner seldom has a reason to change, if any."""
-    kept = owned_locks(findings)
-    names = [name for name in findings.changed_here if not OWNERS.match(name) and name not in kept]
-    command = [sys.executable, "-m", "tools.doctor", str(service.folder.resolve()), "--take", *names]
-    return [shlex.join(["cd", str(TEMPLATE)]), shlex.join(command)] if names else []
-
-
-def report(service: Service, findings: Findings, verdict: Verdict | None) -> bool:
-    """Print what was found; return whether something is lacking."""
-    name = service.folder.resolve().name
-    console.print(f"{name} was made from version {service.version} of the template; today's is {today()}.")
-    new = [question for question in RULES if question not in service.answers]
-    failed = [row for row in verdict.card["rows"] if row["status"] == "failed"] if verdict else []
-    if verdict:
-        console.print(f"Today's contract: {verdict.card['passed']} of {verdict.card['applicable']} rows passed.")
-        for row in failed:
-            lesson = verdict.failed[row["number"]][0].lesson
-            console.print(f"  row {row['number']}: {row['title']}", style="bold red")
-            console.print(f"    Seen: {row['reason']}", f"    Why:  {lesson.why}", f"    Fix:  {lesson.mend}", sep="\n")
-    lists = {
-        "New questions, answered by their default in this comparison": new,
-        "Files it lacks": findings.missing,
-        "Packages that are behind": findings.older,
-        "Files that have changed in the template": [n for n in findings.brought_by_update if n not in findings.missing],
-        "Files that were changed here": [n for n in findings.changed_here if n not in findings.missing],
-    }
-    for title, lines in lists.items():
-        if lines:
-            console.print(f"{title}:", *lines, sep="\n  ")
-    lacking = bool(failed or findings.missing or findings.older or findings.brought_by_update)
-    if not lacking:
-        console.print("Nothing is lacking.", style="bold green")
-        return False
-    console.print("To update it, while its Git work tree is clean:", *updates(service, findings), sep="\n  ")
-    if undo := take(service, findings):
-        console.print("Then, to undo what was changed here; leave out what you want to keep:", *undo, sep="\n  ")
-    return True
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Examine a service; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.doctor", description="Say what an older service lacks.")
-    parser.add_argument("folder", type=Path, help="the folder of the service")
-    parser.add_argument("--fast", action="store_true", help="only rows 1 to 11 of the contract, which need little time")
-    parser.add_argument("--take", nargs="+", default=[], metavar="FILE", help="replace these files by today's, no more")
-    options = parser.parse_args(arguments)
-    verdict = None
+def recorded(folder: Path) -> dict[str, str]:
+    """Return the answers that a service was made from; raise ContractError if today's template cannot be."""
+    if not (file := folder / ANSWERS).is_file():
+        raise ContractError(f"there is no {ANSWERS} in {folder}: name the folder of a service made from this template")
     try:
-        service = Service.of(options.folder)
-        with TemporaryDirectory(prefix="doctor-") as folder:
-            fresh = bake(Path(folder, "fresh"), service.answers)
-            for name in options.take:
-                if name not in files(fresh):
-                    raise DoctorError(f"today's template has no {name}: take what the doctor has named")
-                (service.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(fresh / name, service.folder / name)
-            if options.take:
-                return 0
-            made_from = origin(service, Path(folder, "origin")) or fresh
-            findings = compare(service, files(fresh), files(made_from))
-            if why := engine.missing():
-                console.print(f"No contract, only a comparison: {why}", style="yellow")
-            else:
-                verdict = judge(service, fresh, Path(folder, "copy"), fast=options.fast)
-    except (DoctorError, ContractError) as error:
-        console.print(f"doctor: {error}", style="red")
-        return 2
-    return int(report(service, findings, verdict))
+        answers = {name: str(value) for name, value in json.loads(file.read_text(encoding="utf-8")).items()}
+        version = Version(answers.pop("_template_version"))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ContractError(f"{file} does not say from which version it was made ({error!r}): restore it") from error
+    if version > Version(VERSION):
+        raise ContractError(f"it was made from {version}, and this is the template of {VERSION}: git pull here first")
+    for name in answers.keys() & RULES.keys():
+        if (valid := RULES[name].nearest(answers[name])) != answers[name]:
+            hint = f"write {valid!r} into {ANSWERS}, or what else is {RULES[name].words}"
+            raise ContractError(f"its {name} {answers[name]!r} is not valid any more: {hint}")
+    return answers
+
+
+def origin(service: Path, template: Repo) -> Commit:
+    """Return the commit of a service's link, else that which explains most of its lines and has the fewest others."""
+    with suppress(OSError, ValueError, GitError):
+        return template.commit(json.loads((service / LINK).read_text(encoding="utf-8"))["commit"])
+    # Its version does not tell: all commits between two releases have the same.
+    own = {line for content in files(service).values() for line in content.splitlines()}
+
+    @cache
+    def unlike(tree: Tree) -> tuple[int, int]:
+        blobs = (item for item in tree.traverse() if isinstance(item, Blob))
+        lines = {line for blob in blobs for line in blob.data_stream.read().splitlines()}
+        return len(own - lines), len(lines - own)
+
+    commits = (commit for commit in template.iter_commits() if SERVICE.name in commit.tree)
+    return min(commits, key=lambda commit: unlike(commit.tree[SERVICE.name]))
+
+
+def behind(lock: str, own: dict[str, bytes], today: dict[str, bytes]) -> set[str]:
+    """Return a line for each package that a lock pins to an older version than today's does."""
+    old, new = (dict(re.findall(PINS, found.get(lock, b"").decode(), re.MULTILINE)) for found in (own, today))
+    names = {name for name in old.keys() & new.keys() if Version(old[name]) < Version(new[name])}
+    return {f"{name} {old[name]} in {lock}; today's is {new[name]}" for name in names}
+
+
+def judge(copy: Path, fresh: Path, *, fast: bool) -> Verdict:
+    """Put a copy of a service to the contract of a fresh bake, which it takes; raise ContractError if it cannot be."""
+    shutil.rmtree(copy / "tests", ignore_errors=True)
+    shutil.move(fresh / "tests", copy)
+    read = subprocess.call([sys.executable, "-m", "tests.unit.required"], cwd=copy, stderr=subprocess.DEVNULL) == 0
+    if not read:
+        say("Today's tests cannot read its settings (app/settings.py): no bad value of them is asked.")
+    # Stands above the settings of pytest in the service, whose tools may not be installed here.
+    ini = f"[pytest]\naddopts = --import-mode=importlib\npythonpath = {'.' if read else fresh} .\n"
+    (copy / "pytest.ini").write_text(ini, encoding="utf-8")
+    asked = Contract.of(copy)
+    tests = [t for t in asked.tests.values() if (t.row in STATIC or not fast) and (read or "bad_value" not in t.name)]
+    tell = cache(lambda tenth: say(f"Judging … {10 * tenth}%"))  # each once
+    say("Building the image …")
+    try:
+        engine.build(copy, "doctor:built")
+        return asked.judge(None, tests, progress=lambda percent: tell(percent // 10))
+    except engine.DockerError as error:
+        raise ContractError(f"its image does not build, so there is no verdict:\n{engine.end_of(error)}") from error
+    finally:
+        engine.remove_leftovers()
+
+
+def examine(folder: Path, temporary: Path, *, fast: bool) -> int:
+    """Print what a service lacks; return the exit code. Raise ContractError if there is nothing to judge."""
+    answers, template = recorded(folder), Repo(TEMPLATE)
+    say("Comparing with the template …")
+    copy = shutil.copytree(folder, temporary / "copy" / folder.name, ignore=NOT_COPIED, symlinks=True)
+    made_from, today = (template.git.describe(c, tags=True, always=True) for c in (origin(copy, template), "HEAD"))
+    template.clone(temporary / "template").git.checkout(made_from)
+    fresh = bake(temporary / "today", answers)
+    own, new, old = map(files, (copy, fresh, bake(temporary / "old", answers, temporary / "template")))
+    lacking = {
+        "New questions, answered by their default in this comparison": RULES.keys() - answers.keys(),
+        "Files it lacks": new.keys() - own.keys(),
+        "Packages that are behind": {*behind("requirements.txt", own, new), *behind("requirements-dev.txt", own, new)},
+        "Files that have changed in the template": {n for n in own if old.get(n) != new.get(n) != own[n]} - {ANSWERS},
+    }
+    edited = {name for name in own.keys() & old.keys() if own[name] not in {old[name], new.get(name)}}
+    verdict = None if (why := engine.missing()) else judge(copy, fresh, fast=fast)
+    if verdict:
+        print(f"Today's contract: {verdict.card['passed']} of {verdict.card['applicable']} rows passed.")
+        for row in (row for row in verdict.card["rows"] if row["status"] == "failed"):
+            lesson = verdict.failed[row["number"]][0].lesson
+            typer.secho(f"  row {row['number']}: {row['title']}", fg="red", bold=True)
+            print(f"    Seen: {row['reason']}", f"    Why:  {lesson.why}", f"    Fix:  {lesson.mend}", sep="\n")
+    else:
+        typer.secho(f"No contract, only a comparison: {why}", fg="yellow")
+    print(f"{folder.name} was made from {made_from} of the template; today's is {today}.")
+    for title, lines in {**lacking, "Files that were changed here": edited}.items():
+        if lines:
+            print(f"{title}:", *sorted(lines), sep="\n  ")
+    if not (verdict and verdict.failed) and not any(lacking.values()):
+        typer.secho("Nothing is lacking.", fg="green", bold=True)
+        return 0
+    print("To update it, while its Git work tree is clean:", f"cd {shlex.quote(str(folder))}", sep="\n  ")
+    if LINK not in own:
+        print(f'  cruft link {REPOSITORY} --checkout {made_from} --no-input --extra-context "$(cat {ANSWERS})"')
+        print(f'  git add {LINK} && git commit -m "Link to the template"')
+    print("  cruft update --checkout main --skip-apply-ask")
+    print("Then, for a lock with packages of your own, the command at the top of its .in file, with --upgrade; and for")
+    print("each FILE that was changed here and should not be:\n  touch FILE && cruft diff | git apply --include=FILE")
+    return 1
+
+
+def main(folder: Path, fast: bool = False) -> None:
+    """Say what a service lacks; --fast asks only rows 1 to 11 of the contract, which need little time."""
+    try:
+        with TemporaryDirectory(prefix="doctor-") as temporary:
+            sys.exit(examine(folder.resolve(), Path(temporary), fast=fast))
+    except (ContractError, GitError) as error:
+        typer.secho(f"doctor: {error}", fg="red")
+        sys.exit(2)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -4,13 +4,15 @@ Writes the version and the section of the changelog, commits, tags, and prints t
 pushed, and nothing is changed where something is wrong.
 """
 
-import argparse
 import datetime
 import itertools
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
+
+import typer
+from packaging.version import Version
 
 from tools.questions import REPOSITORY, TEMPLATE
 from tools.questions import VERSION as NAMED
@@ -37,11 +39,6 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def number(version: str) -> tuple[int, ...]:
-    """Return a version such as 0.10.2 as something that sorts."""
-    return tuple(map(int, version.split(".")))
-
-
 def links(releases: Sequence[str]) -> str:
     """Return the links at the end of a changelog with these releases, the newest first: each to what it changed."""
     if not releases:
@@ -52,12 +49,12 @@ def links(releases: Sequence[str]) -> str:
     return "\n".join([*lines, f"[{releases[-1]}]: {REPOSITORY}/releases/tag/v{releases[-1]}", ""])
 
 
-def released(changelog: str, version: str, date: str) -> str:
+def released(changelog: str, version: str) -> str:
     """Return the changelog with all that is under Unreleased as a release; raise ReleaseError if that is nothing."""
     unreleased = changelog.partition(UNRELEASED)[2].partition("\n## ")[0]
     if not re.search(r"^- ", unreleased, re.MULTILINE):
         raise ReleaseError("CHANGELOG.md has nothing under [Unreleased]: write there what changed, for who uses it")
-    return linked(changelog.replace(UNRELEASED, f"{UNRELEASED}\n## [{version}] - {date}\n", 1))
+    return linked(changelog.replace(UNRELEASED, f"{UNRELEASED}\n## [{version}] - {datetime.date.today()}\n", 1))
 
 
 def linked(changelog: str) -> str:
@@ -86,18 +83,16 @@ def check(version: str) -> None:
     if changed := git("status", "--porcelain"):
         raise ReleaseError(f"the work tree is not clean: commit or remove {changed.split()[1]} first")
     tags = [tag[1:] for tag in git("tag", "--list", "v*").split() if VERSION.fullmatch(tag[1:])]
-    if (last := max(tags, key=number, default=None)) and number(version) <= number(last):
+    if (last := max(tags, key=Version, default=None)) and Version(version) <= Version(last):
         raise ReleaseError(f"{version} is not greater than {last}, the last release")
     if not last and (other := named() - {version}):
         raise ReleaseError(f"the first release is {min(other)}, as README.md and cookiecutter.json say, not {version}")
 
 
-def release(version: str, date: str) -> None:
+def release(version: str) -> None:
     """Write, commit and tag; raise ReleaseError, with everything as it was, if a step fails."""
     check(version)
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d", date):
-        raise ReleaseError(f"{date!r} is no date: write it as 2027-03-14")
-    written = {"CHANGELOG.md": released((TEMPLATE / "CHANGELOG.md").read_text(encoding="utf-8"), version, date)}
+    written = {"CHANGELOG.md": released((TEMPLATE / "CHANGELOG.md").read_text(encoding="utf-8"), version)}
     for name, place in PLACES.items():
         text = (TEMPLATE / name).read_text(encoding="utf-8")
         written[name], count = re.subn(place, version, text, flags=re.MULTILINE)
@@ -115,21 +110,15 @@ def release(version: str, date: str) -> None:
         raise
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make a release; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.release", description="Release the template.")
-    parser.add_argument("version", help="the new version, for example 0.2.0")
-    parser.add_argument("--date", default=datetime.date.today().isoformat(), help="the date of it, else today's")
-    options = parser.parse_args(arguments)
+def main(version: str) -> None:
+    """Release the template; a version is three numbers, for example 0.2.0."""
     try:
-        release(options.version, options.date)
+        release(version)
     except ReleaseError as error:
-        print(f"release: {error}", file=sys.stderr)
-        return 1
-    print(f"v{options.version} is committed and tagged. Look at it with git show, then publish it:")
+        sys.exit(f"release: {error}")
+    print(f"v{version} is committed and tagged. Look at it with git show, then publish it:")
     print("  git push --follow-tags origin main")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)
