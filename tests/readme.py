@@ -1,6 +1,7 @@
 """What a README says, for tests that do it."""
 
 import re
+from pathlib import Path
 
 
 def blocks(markdown: str, language: str) -> list[str]:
@@ -18,3 +19,23 @@ def section(markdown: str, title: str) -> str:
     found = re.search(rf"^#+ {re.escape(title)}$.*?(?=^#+ |\Z)", markdown, re.MULTILINE | re.DOTALL)
     assert found, f"there is no section {title!r}"
     return found[0]
+
+
+def edit(folder: Path, block: str) -> str:
+    """Make the edit that a diff shows, whose parts are told apart by three dots; return the file it is in.
+
+    A diff of a file that is not there makes it.
+    """
+    name, _, rest = block.removeprefix("--- ").partition("\n")
+    path = folder / name
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for part in rest.split("...\n"):
+        lines = part.splitlines()
+        old = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
+        new = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("-"))
+        found = text.count(old) if old or text else 1
+        assert found == 1, f"{name} has this {found} times, not once:\n{old}"
+        text = text.replace(old, new) if old else new
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return name

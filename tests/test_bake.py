@@ -130,7 +130,7 @@ def test_every_answer_reaches_every_place(bake: Bake) -> None:
     files = {name: content.decode() for name, content in project.files().items()}
 
     assert project.path.name == "shop"
-    assert f"FROM {base_image('3.13')} AS base" in files["Dockerfile"]
+    assert f"FROM {base_image('3.13')} AS upstream" in files["Dockerfile"]
     assert f'org.opencontainers.image.base.name="{base_image("3.13")}"' in files["Dockerfile"]
     assert "PORT=8080 TMPDIR=/dev/shm\nEXPOSE 8080" in files["Dockerfile"]
     assert 'vendor="acme/web"' in files["Dockerfile"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TEMPLATE, TOOLS, BakedProject, Forge
-from tests.readme import blocks, section
+from tests.readme import blocks, edit, section
 from tools.questions import CONTEXT, QUESTIONS, REPOSITORY, RULES
 
 PAGE = (TEMPLATE / "docs/platform.md").read_text(encoding="utf-8")
@@ -28,20 +28,6 @@ GUARDS = (
     "tests/test_versions.py::test_the_version_of_the_template_is_that_of_its_last_release",
 )
 ours = pytest.mark.skipif(REPOSITORY != "https://github.com/org/template", reason="this fork has taken the steps")
-
-
-def edit(folder: Path, block: str) -> str:
-    """Make the edit that a diff shows, whose parts are told apart by three dots; return the file it is in."""
-    name, _, rest = block.removeprefix("--- ").partition("\n")
-    text = (folder / name).read_text(encoding="utf-8")
-    for part in rest.split("...\n"):
-        lines = part.splitlines()
-        old = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
-        new = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("-"))
-        assert text.count(old) == 1, f"{name} has this {text.count(old)} times, not once:\n{old}"
-        text = text.replace(old, new)
-    (folder / name).write_text(text, encoding="utf-8")
-    return name
 
 
 def edits(title: str, folder: Path) -> list[str]:
@@ -116,7 +102,7 @@ def test_the_steps_of_the_page_make_a_template_of_a_house(house: House) -> None:
     assert [len(edited[title]) for title in steps] == [1, 1, 1, 1, 1, 0, 1, 0], "a step is an edit of one file"
     files = {name: content.decode() for name, content in service.files().items() if not name.startswith(".git/")}
     base = "registry.example.org/python:3.14-slim-trixie"
-    assert f"FROM {base} AS base\n" in files["Dockerfile"]
+    assert f"FROM {base} AS upstream\n" in files["Dockerfile"]
     assert f'image.base.name="{base}"' in files["Dockerfile"]
     assert 'org.example.team="orders"' in files["Dockerfile"]
     assert f"cruft link {OURS} --checkout v0.2.0 " in files["README.md"]

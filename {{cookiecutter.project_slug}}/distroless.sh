@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts together, in the folder that is named, what a service needs of the stage slim: the interpreter with its standard
-# library, the libraries these and the wheels in /venv are linked against, the Debian packages that slim adds to its base,
+# library, the libraries these and the wheels in /venv are linked against, the Debian packages that the Dockerfile installs,
 # certificates, time zones, a few names. The Dockerfile ships that folder as the distroless image.
 set -euo pipefail
 mkdir -p "$1" && cd "$1"
@@ -23,7 +23,7 @@ done
 # Whole packages, with what they open by name: Debian's tools and programs know their libraries, but nothing lists those
 # that Python code opens.
 names() { dpkg-query --admindir="$1" --show --showformat '${Package}\n' | sort; }
-comm -13 <(names /tmp/base-dpkg) <(names /var/lib/dpkg) >/tmp/added
+comm -13 <(names /tmp/upstream-dpkg) <(names /var/lib/dpkg) >/tmp/added
 xargs --no-run-if-empty dpkg-query --listfiles </tmp/added | sort -u >/tmp/files
 while read -r file; do
     case $file in /usr/share/doc/* | /usr/share/man/* | /usr/share/lintian/* | /usr/share/bug/*) continue ;; esac
@@ -38,7 +38,7 @@ done </tmp/files
 ldd "$(readlink -f /usr/local/bin/python3)" >/tmp/ldd
 find . /venv -name '*.so*' -type f -exec ldd {} + >>/tmp/ldd
 if grep 'not found' /tmp/ldd; then
-    echo 'The libraries above are in no Debian package of the stage slim and in no wheel: see docs/recipes, Debian packages'
+    echo 'The libraries above are in no wheel and in no Debian package that the Dockerfile installs'
     exit 1
 fi >&2
 {

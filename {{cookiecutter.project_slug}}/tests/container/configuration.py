@@ -10,7 +10,7 @@ Nothing has to be said of a service like the first page of this one. These are t
 
     [tool.container-contract.budget]                # megabytes of 10**6 bytes
     added = 21                                      # on disk, above the base image
-    on_disk = 150                                   # all layers; distroless: 56
+    on_disk = 150                                   # all layers; distroless: 57
     compressed = 60                                 # all layers; distroless: 21
     layers = 12
 
@@ -38,7 +38,7 @@ from tests.container.scorecard import ROWS
 
 MIB = 2**20
 # Megabytes on disk and compressed, all layers, of an image that adds no more to its base than the default.
-WHOLE = {"slim": (150, 60), "distroless": (56, 21)}
+WHOLE = {"slim": (150, 60), "distroless": (57, 21)}
 
 
 class ConfigurationError(ValueError):

@@ -8,7 +8,6 @@ What must be known of the service stands in pyproject.toml, `[tool.container-con
 Without an engine the tests are skipped, except in CI (the environment variable CI is set): there they fail.
 """
 
-import json
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -77,28 +76,13 @@ def engine(pytestconfig: pytest.Config) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def told(engine: None, pytestconfig: pytest.Config) -> Iterator[Configuration]:
-    """Return what is said of the service, while the services that must run beside it do."""
-    said = pytestconfig.stash[CONFIGURATION]
-    if not said.services:
-        yield said
-        return
-    project = f"container-contract-beside-{os.getpid()}"
-    compose = ("compose", f"--file={docker.PROJECT / 'compose.yaml'}", f"--project-name={project}")
-    try:
-        docker.run(*compose, "up", "--detach", "--wait", *said.services)
-        identity = docker.run(*compose, "ps", "--quiet", said.services[0]).stdout.split()[0]
-        inspected = json.loads(docker.run("container", "inspect", identity).stdout)[0]
-        yield replace(said, network=next(iter(inspected["NetworkSettings"]["Networks"])))
-    except docker.DockerError as error:
-        log = docker.run(*compose, "logs", check=False).stdout
-        pytest.fail(f"what must run beside the service does not: {error}\n{log}", pytrace=False)
-    finally:
-        docker.run(*compose, "down", "--volumes", "--timeout", "1", check=False)
+def told(pytestconfig: pytest.Config) -> Configuration:
+    """Return what is said of the service."""
+    return pytestconfig.stash[CONFIGURATION]
 
 
 @pytest.fixture(scope="session")
-def built(told: Configuration, pytestconfig: pytest.Config) -> docker.Image:
+def built(engine: None, told: Configuration, pytestconfig: pytest.Config) -> docker.Image:
     """Return the image under test, for tests that look into it."""
     name, port = pytestconfig.getoption("--image"), pytestconfig.getoption("--port")
     if name:
@@ -108,13 +92,35 @@ def built(told: Configuration, pytestconfig: pytest.Config) -> docker.Image:
 
 
 @pytest.fixture(scope="session")
-def image(built: docker.Image, pytestconfig: pytest.Config) -> docker.Image:
+def beside(told: Configuration, built: docker.Image) -> Iterator[str]:
+    """Return the network of the services that must run beside the one under test, while they do; "" without any."""
+    if not told.services:
+        yield ""
+        return
+    project = f"container-contract-beside-{os.getpid()}"
+    compose = ("compose", f"--file={docker.PROJECT / 'compose.yaml'}", f"--project-name={project}")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("IMAGE", built.reference)
+        try:
+            docker.run(*compose, "up", "--detach", "--no-build", *told.services)
+            docker.wait_for_services(*compose)
+            yield docker.network_of(docker.run(*compose, "ps", "--all", "--quiet", told.services[0]).stdout.strip())
+        except docker.DockerError as error:
+            log = docker.run(*compose, "logs", check=False).stdout
+            pytest.fail(f"what must run beside the service does not: {error}\n{log}", pytrace=False)
+        finally:
+            docker.run(*compose, "down", "--volumes", "--timeout", "1", check=False)
+
+
+@pytest.fixture(scope="session")
+def image(built: docker.Image, beside: str, pytestconfig: pytest.Config) -> docker.Image:
     """Return the image under test, for tests that run it; raise PageError if its page is not served."""
-    if problem := built.page_problem:
+    needed = replace(built, needs=(f"--network={beside}", *built.needs)) if beside else built
+    if problem := needed.page_problem:
         how = "--page, --status, --text" if pytestconfig.getoption("--image") else "page in [tool.container-contract]"
         hint = f" (if another page proves that the service serves, say so: {how})"
         raise PageError(problem + hint * problem.startswith(built.page.path))
-    return built
+    return needed
 
 
 @pytest.fixture(scope="session")

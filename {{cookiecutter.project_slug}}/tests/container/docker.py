@@ -443,6 +443,32 @@ def started(
         run("rm", "--force", "--volumes", identity, check=False)
 
 
+def network_of(identity: str) -> str:
+    """Return the name of a network that a container is in."""
+    inspected = json.loads(run("container", "inspect", identity).stdout)[0]
+    return str(next(iter(inspected["NetworkSettings"]["Networks"])))
+
+
+def wait_for_services(*compose: str, seconds: float = 120) -> None:
+    """Wait until each container of a compose project runs and is healthy, or has ended well, as a migration does."""
+    deadline = time.monotonic() + seconds
+    while True:
+        lines = run(*compose, "ps", "--all", "--format", "json").stdout.splitlines()
+        states = {state["Service"]: state for state in map(json.loads, lines)}
+        ended = [name for name, state in states.items() if state["State"] == "exited" and state["ExitCode"]]
+        waiting = [
+            name
+            for name, state in states.items()
+            if state["State"] not in {"running", "exited"} or state["Health"] in {"starting", "unhealthy"}
+        ]
+        if ended or (waiting and time.monotonic() > deadline):
+            problem = f"{', '.join(ended)} ended with an error" if ended else f"{', '.join(waiting)}: not ready"
+            raise DockerError(problem)
+        if not waiting:
+            return
+        time.sleep(0.2)
+
+
 def remove_leftovers() -> None:
     """Remove all containers and images of this session."""
     if containers := run("ps", "--all", "--quiet", "--filter", f"label={LABEL}", check=False).stdout.split():

@@ -21,10 +21,14 @@ pytestmark = pytest.mark.usefixtures("own")
 
 @pytest.fixture(scope="session")
 def docker_compose_file(told: Configuration, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Tell pytest-docker what to bring up, and what the service needs to be told."""
+    """Tell pytest-docker what to bring up, and what the service needs to be told beyond what the file says."""
+    shipped = docker.PROJECT / "compose.yaml"
+    resolved = docker.run("compose", "--file", str(shipped), "config", "--format", "json").stdout
+    given = json.loads(resolved)["services"]["web"]["environment"].keys()
+    missing = {name: value for name, value in told.environment.items() if not {name, f"{name}_FILE"} & given}
     needs = tmp_path_factory.mktemp("compose") / "needs.yaml"
-    needs.write_text(json.dumps({"services": {"web": {"environment": dict(told.environment)}}}))
-    return [str(docker.PROJECT / "compose.yaml"), str(needs)]
+    needs.write_text(json.dumps({"services": {"web": {"environment": missing}}}))
+    return [str(shipped), str(needs)]
 
 
 @pytest.fixture(scope="session")

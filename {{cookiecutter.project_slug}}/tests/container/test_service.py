@@ -308,16 +308,16 @@ def test_a_stop_lets_requests_in_flight_finish(slow_service: docker.Container) -
     Fix: exec form, STOPSIGNAL SIGTERM, a graceful time-out below the grace period of whoever stops it.
     """
     with ThreadPoolExecutor() as client:
-        answer = client.submit(slow_service.request, "/contract/sleep?3", timeout=20)
+        answer = client.submit(slow_service.request, "/contract/sleep?5", timeout=20)
         deadline = time.monotonic() + 10
         while "contract: asleep" not in slow_service.logs and time.monotonic() < deadline:
             time.sleep(0.05)
-        seconds = slow_service.stop()
+        assert not answer.done(), "the request had ended before the stop: this proves nothing"
+        slow_service.stop()
 
     assert answer.exception() is None, f"the request in flight was lost: {answer.exception()!r}"
     assert answer.result().status == 200, f"the request in flight got a {answer.result().status}"
     assert slow_service.state["ExitCode"] == 0, f"exit code {slow_service.state['ExitCode']}"
-    assert 2 < seconds < 9, f"the stop took {seconds:.1f} s"
 
 
 @pytest.mark.row(16)
@@ -349,7 +349,8 @@ def test_idle_connections_do_not_delay_a_stop(image: docker.Image) -> None:
 
     Fix: a server that closes idle connections on SIGTERM.
     """
-    with docker.started(image) as container:
+    # With a grace period beyond Docker's 10 s, a stop that waits ends in SIGKILL.
+    with docker.started(image, "--env", "GRACEFUL_TIMEOUT=60") as container:
         container.wait_until_serving()
         time.sleep(1)  # all workers have started: a stop in the middle of a start is another subject
         connections = [container.connect() for _ in range(5)]
@@ -357,12 +358,11 @@ def test_idle_connections_do_not_delay_a_stop(image: docker.Image) -> None:
             connection.request("GET", image.page.path)
             connection.getresponse().read()
 
-        seconds = container.stop()
+        container.stop()
         for connection in connections:
             connection.close()
 
-        assert container.state["ExitCode"] == 0
-        assert seconds < 6, f"the stop took {seconds:.1f} s"
+        assert container.state["ExitCode"] == 0, f"exit code {container.state['ExitCode']}: 137 is SIGKILL"
 
 
 @pytest.mark.row(16)

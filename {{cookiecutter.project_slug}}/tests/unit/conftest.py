@@ -22,8 +22,8 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the readiness checks of the service, and what other tests have left behind."""
+def nothing_left(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the readiness checks that the service has added, and what other tests have left behind."""
     request_ids.leave()
     monkeypatch.setattr(health, "_checks", {})
     monkeypatch.setattr(health, "_running", {})
