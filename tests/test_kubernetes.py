@@ -538,8 +538,8 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
     (
         "workers_follow_from_the_limits",
         "app/settings.py",
-        "default=16 * 2**20",
-        "default=160 * 2**20",
+        "default=56 * 2**20",
+        "default=560 * 2**20",
         "assert 1 == (1 + 1)",
     ),
     (

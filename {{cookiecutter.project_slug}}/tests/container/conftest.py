@@ -107,7 +107,7 @@ def beside(told: Configuration, built: docker.Image) -> Iterator[str]:
             yield docker.network_of(docker.run(*compose, "ps", "--all", "--quiet", told.services[0]).stdout.strip())
         except docker.DockerError as error:
             log = docker.run(*compose, "logs", check=False).stdout
-            pytest.fail(f"what must run beside the service does not: {error}\n{log}", pytrace=False)
+            raise PageError(f"what must run beside the service does not: {error}\n{log}") from error
         finally:
             docker.run(*compose, "down", "--volumes", "--timeout", "1", check=False)
 
