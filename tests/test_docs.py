@@ -63,6 +63,11 @@ RUN_BY = {
     },
     "docs/questions.md": {"cookiecutter ": "tests/test_docs.py"},
     "docs/platform.md": {"": "tests/test_platform.py"},
+    **{
+        f"docs/recipes/{path.name}": {"": "tests/test_recipes.py"}
+        for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))
+        if commands(path.read_text(encoding="utf-8"))
+    },
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",
