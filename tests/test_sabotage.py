@@ -1,5 +1,6 @@
 """The contract can fail: the template is broken in known ways, and each must turn its row red for the stated reason."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -368,7 +369,7 @@ SABOTAGES = {
     "needs the network": Sabotage(
         "app/__init__.py",
         "    app = Flask(__name__)\n",
-        '    import socket\n\n    socket.create_connection(("192.0.2.1", 9), 60)\n    app = Flask(__name__)\n',
+        '    import socket\n\n    socket.socket(type=2).connect(("192.0.2.1", 9))\n    app = Flask(__name__)\n',
         "test_service.py::test_it_runs_without_a_network",
         "not healthy",
     ),
@@ -538,8 +539,8 @@ SABOTAGES = {
         "compose.yaml",
         "    deploy:\n",
         "    x-deploy:\n",
-        "test_compose.py::test_what_compose_promises_is_in_force[NanoCpus]",
-        "NanoCpus of the running container is 0, not 1000000000",
+        "test_compose.py::test_every_resource_has_a_limit",
+        "no limit for: cpus, memory, pids",
     ),
     "a log without end": Sabotage(
         "compose.yaml",
@@ -635,5 +636,6 @@ def test_the_contract_turns_red(bake: Bake, proxy_image: None, sabotage: Sabotag
 
     report = str(failure.value)
     assert "exit code 1\n" in report, "the tests did not run"
-    assert f"FAILED tests/container/{sabotage.test}" in report, report
+    # ERROR: the image does not serve at all, which the fixture that starts it says.
+    assert re.search(f"(FAILED|ERROR) tests/container/{re.escape(sabotage.test)}", report), report
     assert sabotage.reason in report, report

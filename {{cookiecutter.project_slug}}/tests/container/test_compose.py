@@ -119,14 +119,17 @@ def _host_config(web: docker.Container) -> dict[str, Any]:
 
 def test_every_resource_has_a_limit(web: docker.Container, compose: list[str], told: Configuration) -> None:
     """A service without limits takes the whole host along. Fix: deploy.resources in compose.yaml."""
-    resources = _resolved(compose)["services"]["web"]["deploy"]["resources"]
-    limits, reserved = resources["limits"], int(resources["reservations"]["memory"])
-    given = _host_config(web)
+    resources = _resolved(compose)["services"]["web"].get("deploy", {}).get("resources", {})
+    limits, given = resources.get("limits", {}), _host_config(web)
+    missing = [name for name in ("cpus", "memory", "pids") if name not in limits]
+    assert not missing, f"no limit for: {', '.join(missing)}"
 
     assert given["NanoCpus"] == float(limits["cpus"]) * 10**9 > 0
     assert given["PidsLimit"] == limits["pids"] > 0
     assert given["Memory"] == int(limits["memory"]) >= told.budget.smallest_limit, "less than one worker needs"
-    assert given["MemoryReservation"] == reserved > 0
+    assert given["MemoryReservation"] == int(resources.get("reservations", {}).get("memory", 0)) > 0, (
+        "nothing is reserved"
+    )
 
 
 # What the kernel says of process 1, and what becomes of a file where nearly every image lets its user write.
