@@ -139,6 +139,17 @@ def test_the_lock_is_checked_by_hash(bake: Bake, image_tag: str) -> None:
         project.build_image(image_tag)
 
 
+def test_a_package_without_a_wheel_is_named_with_its_recipe(bake: Bake, image_tag: str) -> None:
+    project = bake(python_version=PYTHONS[0])
+    with (project.path / "requirements.txt").open("a") as lock:
+        lock.write("docopt==0.6.2 --hash=sha256:49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491\n")
+
+    # What the step prints, not its instruction, which the engine shows as well.
+    with pytest.raises(AssertionError, match=r"(?m)^ *#\d+ [\d.]+ Has it no wheel .* docs/recipes/wheels\.md"):
+        project.build_image(image_tag)
+    assert (TEMPLATE / "docs/recipes/wheels.md").exists()
+
+
 def test_the_dockerfile_needs_no_frontend_from_a_registry() -> None:
     dockerfile = (TEMPLATE / "{{cookiecutter.project_slug}}/Dockerfile").read_text(encoding="utf-8")
 

@@ -47,26 +47,16 @@ def follow(recipe: str, project: BakedProject) -> None:
             shell(block, project)
 
 
-def shell(script: str, project: BakedProject) -> str:
-    """Run what a page has its reader type, with uv at hand; return what it printed."""
+def shell(script: str, project: BakedProject) -> None:
+    """Run what a page has its reader type, with uv at hand."""
     # Of the tooling only uv: all else must come from the service.
     uv = project.path.parent / "uv"
     uv.mkdir(exist_ok=True)
     if not (uv / "uv").exists():
         (uv / "uv").symlink_to(shutil.which("uv", path=str(TOOLS)) or "")
-    path = os.pathsep.join([str(uv), str(project.path / ".venv" / BIN), os.environ["PATH"]])
-    done = subprocess.run(
-        ["bash", "-ec", script],
-        cwd=project.path,
-        env={**os.environ, "PATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=900,
+    project.run(
+        "bash", "-ec", script, PATH=os.pathsep.join([str(uv), str(project.environment / BIN), os.environ["PATH"]])
     )
-    assert done.returncode == 0, f"{script}\n{done.stdout}"
-    return done.stdout
 
 
 def started_by(recipe: str, bake: Bake, image: str = "slim") -> BakedProject:

@@ -104,6 +104,12 @@ class Page:
     status: int = 200
     text: str = ""
 
+    def problem(self, response: "Response") -> str | None:
+        """Return None if it was served as it must be, else one line that says what came instead."""
+        if response.status != self.status:
+            return f"{self.path} has status {response.status}, not {self.status}"
+        return None if self.text.encode() in response.body else f"{self.path} does not contain {self.text!r}"
+
 
 @dataclass(frozen=True)
 class Image:
@@ -197,10 +203,7 @@ class Image:
                 response = container.request()
         except DockerError as error:
             return str(error).splitlines()[0]
-        page = self.page
-        if response.status != page.status:
-            return f"{page.path} has status {response.status}, not {page.status}"
-        return None if page.text.encode() in response.body else f"{page.path} does not contain {page.text!r}"
+        return self.page.problem(response)
 
     @property
     def with_contract_pages(self) -> tuple[str, ...]:
