@@ -45,8 +45,9 @@ clean:
 	rm -rf demo .venv .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
+# Two at a time: most tests wait for a container. More would wait for each other's builds.
 test: setup
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses=2 --dist=loadgroup --instafail
 
 lint: setup
 	.venv/bin/ruff check

@@ -25,7 +25,12 @@ from tools.questions import DEFAULTS, REPOSITORY
 TEMPLATE = Path(__file__).parents[1]
 # Where the programs of the tooling lie.
 TOOLS = Path(sys.executable).parent
-SKIPPED = pytest.StashKey[set[str]]()
+
+# Tests that stand alone, each with what it needs: both processes of `make test` take from them. All tests of any other
+# file run in one process, and share what its fixtures build.
+SPREAD = {f"test_{name}.py" for name in ("contract_configuration", "generated_suite", "image", "recipes", "sabotage")}
+# These publish the ports that a reader would, so they share a process.
+LITERAL_PORTS = {f"test_{name}.py" for name in ("container", "docs", "inner_loop")}
 
 # Every image that the tests build carries it, so that each can be found and removed.
 LABEL = f"template-test={os.getpid()}"
@@ -86,6 +91,32 @@ def own_user_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         environment.setenv("COOKIECUTTER_CONFIG", str(user_configuration(home)))
         environment.setenv("TMPDIR", str(home))
         environment.setattr(tempfile, "tempdir", str(home))
+        yield
+
+
+# Docker 26 can crash when several builds run at once: its BuildKit meets a nil pointer.
+ONE_BUILD_AT_A_TIME = """#!/bin/sh
+case " $* " in
+*" build "* | *" --build "*) exec flock --no-fork "{lock}" "{docker}" "$@" ;;
+*) exec "{docker}" "$@" ;;
+esac
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_build_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where tests run beside others, have each build of an image wait for those of the others."""
+    real = shutil.which("docker")
+    if not (real and "PYTEST_XDIST_WORKER" in os.environ and shutil.which("flock")):
+        yield
+        return
+    folder = tmp_path_factory.mktemp("docker")
+    command = folder / "docker"
+    lock = tmp_path_factory.getbasetemp().parent / "build.lock"
+    command.write_text(ONE_BUILD_AT_A_TIME.format(lock=lock, docker=real))
+    command.chmod(0o755)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", str(folder), prepend=os.pathsep)
         yield
 
 
@@ -204,7 +235,7 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def engine(pytestconfig: pytest.Config) -> None:
+def engine() -> None:
     """Skip, or in CI fail, a test that needs Docker where there is none."""
     if not shutil.which("docker"):
         problem = "there is no docker command"
@@ -213,19 +244,13 @@ def engine(pytestconfig: pytest.Config) -> None:
         if done.returncode == 0:
             return
         problem = done.stderr.strip().splitlines()[-1]
-    skip_or_fail(pytestconfig, f"container tests need a Docker Engine: {problem}")
+    skip_or_fail(f"container tests need a Docker Engine: {problem}")
 
 
-def skip_or_fail(config: pytest.Config, message: str) -> NoReturn:
-    """Skip a test for which this machine lacks something, and have the summary say so; fail it in CI."""
+def skip_or_fail(message: str) -> NoReturn:
+    """Skip a test for which this machine lacks something; fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
-    leave_out(config, message)
-
-
-def leave_out(config: pytest.Config, message: str) -> NoReturn:
-    """Skip, in CI as well, what no machine has to have everything for, and have the summary say so."""
-    config.stash.setdefault(SKIPPED, set()).add(message)
     pytest.skip(message)
 
 
@@ -242,14 +267,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the slow groups to CI and to who asks for them."""
+    """Leave the slow groups to CI and to who asks for them; say which tests must share a process."""
     if not (config.getoption("--slow") or os.environ.get("CI")):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+    for item in items:
+        if item.path.name not in SPREAD:
+            group = "literal ports" if item.path.name in LITERAL_PORTS else item.path.name
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what each group took and what was measured; say once, not once a test, why tests were skipped."""
     seconds: dict[str, float] = {}
     for report in itertools.chain(*terminalreporter.stats.values()):
@@ -260,8 +289,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 terminalreporter.write_line(f"{name}: {value}")
     for group, total in seconds.items():
         terminalreporter.write_line(f"{total:7.1f} s  {group}")
-    for message in sorted(config.stash.get(SKIPPED, None) or ()):
-        terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)
+    # What pytest reports of a skip is where it was, and why.
+    reasons = {report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())}
+    for reason in sorted(reasons):
+        terminalreporter.write_line(f"SKIPPED: {reason}", yellow=True)
 
 
 def free_port() -> int:

@@ -113,12 +113,12 @@ def test_two_bakes_are_the_same_bytes(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_a_bake_needs_no_network(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+def test_a_bake_needs_no_network(tmp_path: Path) -> None:
     """Linux can take the network away from one process: in a network namespace of its own not even loopback is up."""
     alone = ["unshare", "--map-root-user", "--net"]
     reach = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('127.0.0.1', 9))"
     if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
-        skip_or_fail(pytestconfig, "this system cannot take the network away from a process")
+        skip_or_fail("this system cannot take the network away from a process")
     cut_off = subprocess.run([*alone, sys.executable, "-c", reach], capture_output=True, text=True, check=False)
     assert "Network is unreachable" in cut_off.stderr
 

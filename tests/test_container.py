@@ -18,12 +18,12 @@ TAG = "my-python-app"
 
 
 @pytest.fixture
-def port_5000(pytestconfig: pytest.Config, engine: None) -> None:
+def port_5000(engine: None) -> None:
     """Skip, or in CI fail, where somebody else listens on the port that is to be used literally."""
     try:
         socket.create_server(("", 5000)).close()
     except OSError as error:
-        skip_or_fail(pytestconfig, f"port 5000 is not free: {error}")
+        skip_or_fail(f"port 5000 is not free: {error}")
 
 
 @pytest.fixture

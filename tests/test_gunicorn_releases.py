@@ -110,19 +110,19 @@ def serve(project: BakedProject, gunicorn: Path, *, wait: bool = True, **variabl
         service.process.wait()
 
 
-def pip(config: pytest.Config, *arguments: str) -> str:
+def pip(*arguments: str) -> str:
     """Return what pip prints; where it fails, the test is skipped, or fails in CI."""
     done = subprocess.run([sys.executable, "-m", "pip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        skip_or_fail(config, f"No gunicorn to try: pip {arguments[0]} says: {done.stderr.strip().splitlines()[-1]}")
+        skip_or_fail(f"No gunicorn to try: pip {arguments[0]} says: {done.stderr.strip().splitlines()[-1]}")
     return done.stdout
 
 
-def allowed(config: pytest.Config) -> list[str]:
+def allowed() -> list[str]:
     """Return the releases that the floor allows, the oldest first."""
     requirements = (TEMPLATE / "{{cookiecutter.project_slug}}/requirements.in").read_text(encoding="utf-8")
     [floor] = re.findall(r"^gunicorn\b.*", requirements, re.MULTILINE)
-    [listed] = re.findall(r"^Available versions: (.*)", pip(config, "index", "versions", "gunicorn"), re.MULTILINE)
+    [listed] = re.findall(r"^Available versions: (.*)", pip("index", "versions", "gunicorn"), re.MULTILINE)
     found = sorted(Requirement(floor).specifier.filter(listed.split(", ")), key=Version)
     assert found, f"no release satisfies {floor}: {listed}"
     return found
@@ -133,18 +133,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "serving" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("parametrize"):
         every = metafunc.config.getoption("--all-gunicorn-releases")
         two = [pytest.param(end, marks=pytest.mark.slow) for end in ("oldest", "newest")]
-        metafunc.parametrize("serving", allowed(metafunc.config) if every else two, indirect=True, scope="module")
+        metafunc.parametrize("serving", allowed() if every else two, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
 def serving(request: pytest.FixtureRequest, project: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> Serving:
     """Install a release beside the environment, to take the place of the locked one; return what starts a service."""
-    found, end = allowed(request.config), request.param
+    found, end = allowed(), request.param
     if end == "newest" and len(found) == 1:
         pytest.skip(f"the floor allows one release, {found[0]}, which is tried as the oldest")
     release = {"oldest": found[0], "newest": found[-1]}.get(end, end)
     folder = tmp_path_factory.mktemp(f"gunicorn-{release}-")
-    pip(request.config, "install", "--quiet", "--no-deps", "--target", str(folder), f"gunicorn=={release}")
+    pip("install", "--quiet", "--no-deps", "--target", str(folder), f"gunicorn=={release}")
     return partial(serve, project, folder)
 
 
@@ -235,9 +235,7 @@ def test_second_signal(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize("serving", ["27.0.0"], indirect=True)
-def test_the_floor_refuses_the_release_that_drops_kept_connections(
-    serving: Serving, pytestconfig: pytest.Config
-) -> None:
-    assert "27.0.0" not in allowed(pytestconfig)
+def test_the_floor_refuses_the_release_that_drops_kept_connections(serving: Serving) -> None:
+    assert "27.0.0" not in allowed()
     with pytest.raises(AssertionError, match=r"of \d+ requests dropped after SIGTERM, for example: "):
         test_kept_connections(serving)

@@ -81,18 +81,18 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="session")
-def results(pytestconfig: pytest.Config) -> Path:
+def results() -> Path:
     if not RESULTS.exists():
-        skip_or_fail(pytestconfig, "the handout needs workshop/results/ladder.json, which `make workshop` measures")
+        skip_or_fail("the handout needs workshop/results/ladder.json, which `make workshop` measures")
     return RESULTS
 
 
 @pytest.fixture(scope="session")
-def chromium(pytestconfig: pytest.Config) -> str:
+def chromium() -> str:
     if os.name == "nt":
         pytest.skip("on Windows Chromium offers no pipe to speak through")
     if (program := page.browser()) is None:
-        skip_or_fail(pytestconfig, "the handout is looked at in a browser: there is no Chromium, Chrome or Edge")
+        skip_or_fail("the handout is looked at in a browser: there is no Chromium, Chrome or Edge")
     return program
 
 
@@ -439,7 +439,7 @@ def test_without_results_one_line_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def old_environment(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+def old_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the exhibit as its own Dockerfile would; skip where the index has its old packages no longer."""
     environment = tmp_path_factory.mktemp("exhibit") / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)

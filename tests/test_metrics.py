@@ -13,9 +13,9 @@ from tools.demo import page
 
 
 @pytest.fixture(scope="module")
-def promtool(pytestconfig: pytest.Config) -> str:
+def promtool() -> str:
     """Return the path of promtool, or skip where there is none."""
-    return shutil.which("promtool") or skip_or_fail(pytestconfig, "metrics are judged by promtool, which is not here")
+    return shutil.which("promtool") or skip_or_fail("metrics are judged by promtool, which is not here")
 
 
 def _judged(*command: str, text: str | None = None) -> None:

@@ -105,10 +105,10 @@ class Renovate:
 
 
 @pytest.fixture(scope="module")
-def renovate(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Renovate]:
+def renovate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renovate]:
     """Install Renovate: a version by name, with what it needs as of a week ago, and without running any of that."""
     if not shutil.which("npm"):
-        skip_or_fail(pytestconfig, "the tests of Renovate need npm")
+        skip_or_fail("the tests of Renovate need npm")
     folder = Path(shutil.copytree(TEMPLATE / "tests/renovate", tmp_path_factory.mktemp("renovate") / "renovate"))
     week_ago = datetime.now(UTC) - timedelta(days=7)
     options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", f"--before={week_ago:%F}"]

@@ -21,10 +21,10 @@ OFFLINE = ["--quiet", "--offline-scan", "--skip-db-update", "--skip-java-db-upda
 
 
 @pytest.fixture(scope="module")
-def trivy(pytestconfig: pytest.Config) -> str:
+def trivy() -> str:
     """Return the scanner's path; skip, or in CI fail, where its package has no program for this system."""
     found = shutil.which("trivy", path=str(TOOLS))
-    return found or skip_or_fail(pytestconfig, "the scanner is packaged for Linux on x86-64 only")
+    return found or skip_or_fail("the scanner is packaged for Linux on x86-64 only")
 
 
 @pytest.fixture(scope="module", params=["slim", "distroless"])

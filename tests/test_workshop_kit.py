@@ -559,7 +559,7 @@ def test_the_kit_works_without_a_network(
 ) -> None:
     alone = ["unshare", "--map-root-user", "--net"]
     if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
-        skip_or_fail(request.config, "this system cannot take the network away from a process")
+        skip_or_fail("this system cannot take the network away from a process")
     # The fork of a house that has its own base image.
     fork, room, token = snapshot(tmp_path / "fork"), tmp_path / "room", secrets.token_hex(8)
     name = f"workshop-test-{os.getpid()}"
