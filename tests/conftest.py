@@ -20,7 +20,8 @@ from cookiecutter.main import cookiecutter
 from benchmarks import rollout
 from tools.baking import copy_template, files
 from tools.demo import page
-from tools.questions import DEFAULTS, REPOSITORY
+from tools.engine import run
+from tools.questions import DEFAULTS, REPOSITORY, base_image
 
 TEMPLATE = Path(__file__).parents[1]
 # Where the programs of the tooling lie.
@@ -28,9 +29,9 @@ TOOLS = Path(sys.executable).parent
 
 # Tests that stand alone, each with what it needs: both processes of `make test` take from them. All tests of any other
 # file run in one process, and share what its fixtures build.
-SPREAD = {f"test_{name}.py" for name in ("contract_configuration", "generated_suite", "image", "recipes", "sabotage")}
+SPREAD = {"contract_configuration", "generated_suite", "image", "recipes", "sabotage", "services"}
 # These publish the ports that a reader would, so they share a process.
-LITERAL_PORTS = {f"test_{name}.py" for name in ("container", "docs", "inner_loop")}
+LITERAL_PORTS = {"container", "docs", "inner_loop"}
 
 # Every image that the tests build carries it, so that each can be found and removed.
 LABEL = f"template-test={os.getpid()}"
@@ -273,9 +274,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
     for item in items:
-        if item.path.name not in SPREAD:
-            group = "literal ports" if item.path.name in LITERAL_PORTS else item.path.name
-            item.add_marker(pytest.mark.xdist_group(group))
+        module = item.path.stem.removeprefix("test_")
+        if module not in SPREAD:
+            item.add_marker(pytest.mark.xdist_group("literal ports" if module in LITERAL_PORTS else module))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -326,6 +327,19 @@ def proxy_image(engine: None) -> Iterator[None]:
     """Have services find the image of HAProxy, also where no registry answers."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PROXY_IMAGE", rollout.proxy_image())
+        yield
+
+
+@pytest.fixture(scope="session")
+def database_image(engine: None) -> Iterator[None]:
+    """Have services find the image of PostgreSQL, also where no registry answers."""
+    stand_in = "stand-in:postgresql"
+    with pytest.MonkeyPatch.context() as environment:
+        if run("pull", "--quiet", "postgres:17-alpine", check=False).returncode:
+            file = TEMPLATE / "tests/stand_ins/postgresql.Dockerfile"
+            base = f"--build-arg=BASE={base_image(PYTHONS[0])}"
+            docker("build", "--quiet", "--tag", stand_in, base, f"--file={file}", str(file.parent))
+            environment.setenv("DATABASE_IMAGE", stand_in)
         yield
 
 

@@ -1,26 +1,14 @@
 """docs/recipes: each page is followed as it is printed, on a fresh service, which must hold afterwards."""
 
-import os
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-
 import pytest
 
-from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker
-from tests.readme import edit
-from tools.engine import run
-from tools.questions import CHOICES, base_image
+from tests.conftest import Bake
+from tests.recipes import BEFORE, INDEX, RECIPES, follow, started_by, with_all_before
+from tools.questions import CHOICES
 
-RECIPES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))}
-INDEX = RECIPES.pop("README")
 BUILDS = "--- Dockerfile\n"
-BEFORE = re.compile(r"^After: \[.*\]\((.*)\.md\)$", re.MULTILINE)
 # The others leave something to do, such as a database to run.
 COMPLETE = [name for name in RECIPES if name not in BEFORE.findall("\n".join(RECIPES.values()))]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SERVES = [
     "tests/container/test_service.py::test_the_page_is_served",
     "tests/container/test_service.py::test_a_clean_life_leaves_a_clean_log",
@@ -31,45 +19,6 @@ LOOKS = {
 }
 
 
-def with_all_before(name: str) -> str:
-    """Return a recipe with those that it says must be followed before, in order."""
-    before = BEFORE.search(RECIPES[name])
-    return (with_all_before(before[1]) if before else "") + RECIPES[name]
-
-
-def follow(recipe: str, project: BakedProject) -> None:
-    """Make the edits of a recipe and run its commands, in the order of the page."""
-    for language, block in BLOCK.findall(recipe):
-        if language == "diff":
-            edit(project.path, block)
-        else:
-            assert language == "sh", f"nothing executes a block of {language}"
-            shell(block, project)
-
-
-def shell(script: str, project: BakedProject) -> None:
-    """Run what a page has its reader type, with uv at hand."""
-    # Of the tooling only uv: all else must come from the service.
-    uv = project.path.parent / "uv"
-    uv.mkdir(exist_ok=True)
-    if not (uv / "uv").exists():
-        (uv / "uv").symlink_to(shutil.which("uv", path=str(TOOLS)) or "")
-    project.run(
-        "bash", "-ec", script, PATH=os.pathsep.join([str(uv), str(project.environment / BIN), os.environ["PATH"]])
-    )
-
-
-def started_by(recipe: str, bake: Bake, image: str = "slim") -> BakedProject:
-    """Return a fresh service, with an environment of its own if the recipe installs something."""
-    project = bake(python_version=PYTHONS[0], image=image)
-    own = project.path / ".venv"
-    if "pip install" not in recipe:
-        own.symlink_to(project.environment)
-    else:
-        subprocess.run([sys.executable, "-m", "venv", own], check=True)
-    return BakedProject(project.path, own)
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_fits_on_one_screen_and_is_in_the_index(name: str) -> None:
     assert len(RECIPES[name].splitlines()) <= 60
@@ -78,7 +27,7 @@ def test_a_recipe_fits_on_one_screen_and_is_in_the_index(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in COMPLETE if "\ndocker " not in RECIPES[name]])
 def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, name: str) -> None:
-    recipe = with_all_before(name)
+    recipe = with_all_before([name])
     project = started_by(recipe, bake)
     follow(recipe, project)
 
@@ -95,28 +44,15 @@ def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, name: str) ->
         (name, image)
         for name in COMPLETE
         for image in CHOICES["image"]
-        if image == "slim" or BUILDS in with_all_before(name)
+        if image == "slim" or BUILDS in with_all_before([name])
     ],
 )
-def test_after_a_recipe_the_image_holds(bake: Bake, databases: None, image: str, name: str) -> None:
-    recipe = with_all_before(name)
-    project = started_by(recipe, bake, image)
+def test_after_a_recipe_the_image_holds(bake: Bake, database_image: None, image: str, name: str) -> None:
+    recipe = with_all_before([name])
+    project = started_by(recipe, bake, image=image)
     follow(recipe, project)
 
     project.run("pytest", *(LOOKS[image] if BUILDS in recipe else []), *SERVES, "-p", "no:cacheprovider", CI="true")
-
-
-@pytest.fixture(scope="session")
-def databases(engine: None) -> Iterator[None]:
-    """Have services find the image of PostgreSQL, also where no registry answers."""
-    stand_in = "stand-in:postgresql"
-    with pytest.MonkeyPatch.context() as environment:
-        if run("pull", "--quiet", "postgres:17-alpine", check=False).returncode:
-            file = TEMPLATE / "tests/stand_ins/postgresql.Dockerfile"
-            base = f"--build-arg=BASE={base_image(PYTHONS[0])}"
-            docker("build", "--quiet", "--tag", stand_in, base, f"--file={file}", str(file.parent))
-            environment.setenv("DATABASE_IMAGE", stand_in)
-        yield
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""tests/services: real services, small ones, each grown from a bake by recipes, and judged by its own contract."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject
+from tests.recipes import follow, started_by, with_all_before
+
+SERVICES = sorted((TEMPLATE / "tests/services").glob("*/README.md"))
+# What a fresh service has for its owner to replace: it speaks of hello world.
+REPLACED = {"tests/unit/test_views.py"}
+
+pytestmark = [pytest.mark.container, pytest.mark.slow]
+
+
+def grown(readme: Path, bake: Bake, **answers: str) -> BakedProject:
+    """Bake a service, follow its recipes, add its own files and make the edits of its README."""
+    text = readme.read_text(encoding="utf-8")
+    [line] = re.findall(r"^Recipes: (.*)$", text, re.MULTILINE)
+    recipes = with_all_before(re.findall(r"([\w-]+)\.md\)", line))
+    project = started_by(recipes + text, bake, project_slug=readme.parent.name, **answers)
+    follow(recipes, project)
+    own = readme.parent / "files"
+    overwritten = {path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file()} & set(project.files())
+    assert overwritten <= REPLACED
+    shutil.copytree(own, project.path, dirs_exist_ok=True)
+    follow(text, project)
+    return project
+
+
+def changed(readme: Path) -> int:
+    """Return how many lines a service changes beyond its recipes and its own files."""
+    return len(re.findall(r"^[+-](?!-- )", readme.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("image", ["slim", "distroless"])
+@pytest.mark.parametrize("readme", SERVICES, ids=lambda readme: readme.parent.name)
+def test_a_real_service_holds_its_contract(
+    bake: Bake,
+    proxy_image: None,
+    database_image: None,
+    readme: Path,
+    image: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    python_version = PYTHONS[0 if image == "slim" else -1]
+    project = grown(readme, bake, image=image, python_version=python_version)
+    name = readme.parent.name
+
+    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "tests/unit"]):
+        project.run(*command)
+    done = project.run("pytest", "tests/container", "--scorecard", "-p", "no:cacheprovider", CI="true", COLUMNS="160")
+
+    [passed] = re.findall(rf"{name}: \d+ of \d+ rows passed", done.stdout)
+    record_property(f"{name}, Python {python_version}, {image}", f"{passed}; {changed(readme)} lines beyond recipes")
