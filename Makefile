@@ -47,7 +47,7 @@ clean:
 
 # Two at a time: most tests wait for a container. More would wait for each other's builds.
 test: setup
-	.venv/bin/pytest --numprocesses=2 --dist=loadgroup --instafail
+	.venv/bin/pytest -n 2
 
 lint: setup
 	.venv/bin/ruff check

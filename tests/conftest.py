@@ -16,6 +16,8 @@ from typing import NoReturn
 
 import pytest
 from cookiecutter.main import cookiecutter
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from benchmarks import rollout
 from tools.baking import copy_template, files
@@ -268,15 +270,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the slow groups to CI and to who asks for them; say which tests must share a process."""
+    """Leave the slow groups to CI and to who asks for them."""
     if not (config.getoption("--slow") or os.environ.get("CI")):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-    for item in items:
-        module = item.path.stem.removeprefix("test_")
-        if module not in SPREAD:
-            item.add_marker(pytest.mark.xdist_group("literal ports" if module in LITERAL_PORTS else module))
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Has one process run all tests of a file, but for files whose tests stand alone.
+
+    The marks of `--dist loadgroup` go unseen: it writes them into test ids, which pytest 9.2 does not let it.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = Path(nodeid.partition("::")[0]).stem.removeprefix("test_")
+        return nodeid if module in SPREAD else "literal ports" if module in LITERAL_PORTS else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Say how tests are shared between the processes of `pytest -n 2`."""
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -68,6 +68,7 @@ RUN_BY = {
         for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))
         if commands(path.read_text(encoding="utf-8"))
     },
+    "docs/recipes/answers.md": {"cruft update ": "tests/test_update.py"},
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",

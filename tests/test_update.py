@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TOOLS, Bake, BakedProject, Forge
+from tests.conftest import TEMPLATE, TOOLS, Bake, BakedProject, Forge
 from tests.readme import commands, section
 from tools.questions import REPOSITORY, shorthand
 
@@ -73,3 +73,34 @@ def test_the_recorded_answers_are_those_that_were_given(bake: Bake) -> None:
     recorded = json.loads((bake(**ANSWERS).path / ".cookiecutter.json").read_text(encoding="utf-8"))
 
     assert {name: recorded[name] for name in ANSWERS} == ANSWERS
+
+
+def test_an_answer_is_changed_later(forge: Forge, tmp_path: Path) -> None:
+    """By the recipe, one answer after the other; what comes out is what a bake with these answers is."""
+    here, project = (BakedProject(folder, TOOLS.parent) for folder in (tmp_path, tmp_path / "hello-service"))
+    here.run("cruft", "create", REPOSITORY, "--no-input")
+    for command in (["git", "init"], ["git", "add", "."], ["git", "commit", "-m", "Add hello-service"]):
+        project.run(*command)
+    with (project.path / "app/views.py").open("a", encoding="utf-8") as views:
+        views.write("\n\nOWN = True\n")
+    project.run("git", "commit", "--all", "--message", "Own work")
+
+    for line in commands((TEMPLATE / "docs/recipes/answers.md").read_text(encoding="utf-8")):
+        project.run("bash", "-c", line)
+        project.run("git", "add", ".")
+        project.run("git", "commit", "-m", "Another answer")
+
+    answers = {
+        "project_name": "Web Shop",
+        "project_slug": "web-shop",
+        "python_version": "3.13",
+        "image": "distroless",
+        "ci": "gitlab",
+        "deploy": "kubernetes",
+    }
+    here.run(*CREATE["cookiecutter"], *(f"{name}={value}" for name, value in answers.items()), "-o", "fresh")
+    fresh = BakedProject(tmp_path / "fresh/web-shop", TOOLS.parent).files()
+    fresh["app/views.py"] += b"\n\nOWN = True\n"
+    changed = {name: content for name, content in project.files().items() if not name.startswith(".git/")}
+    del changed[".cruft.json"]
+    assert changed == fresh
