@@ -13,6 +13,8 @@ from tests.readme import edit
 RECIPES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))}
 INDEX = RECIPES.pop("README")
 BEFORE = re.compile(r"^After: \[.*\]\((.*)\.md\)$", re.MULTILINE)
+# These need a service with a history, or another engine.
+FOLLOWED_BY = {"answers": "tests/test_update.py", "podman": "tests/test_podman.py"}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

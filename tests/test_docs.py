@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, free_port, snapshot
 from tests.readme import blocks, commands, section
+from tests.recipes import FOLLOWED_BY
 from tests.test_inner_loop import serving
 from tools.demo import page
 from tools.questions import DEFAULTS, shorthand
@@ -64,11 +65,10 @@ RUN_BY = {
     "docs/questions.md": {"cookiecutter ": "tests/test_docs.py"},
     "docs/platform.md": {"": "tests/test_platform.py"},
     **{
-        f"docs/recipes/{path.name}": {"": "tests/test_recipes.py"}
+        f"docs/recipes/{path.name}": {"": FOLLOWED_BY.get(path.stem, "tests/test_recipes.py")}
         for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))
         if commands(path.read_text(encoding="utf-8"))
     },
-    "docs/recipes/answers.md": {"cruft update ": "tests/test_update.py"},
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",
