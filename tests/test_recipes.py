@@ -11,12 +11,15 @@ import pytest
 
 from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker
 from tests.readme import edit
+from tests.test_kubernetes import OVERLAYS, VERSIONS, render, validate
 from tools.engine import run
 from tools.questions import CHOICES, base_image
 
 RECIPES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))}
 INDEX = RECIPES.pop("README")
 BUILDS = "--- Dockerfile\n"
+DOCKER = "\ndocker "
+KUBERNETES = "--- kubernetes/"
 BEFORE = re.compile(r"^After: \[.*\]\((.*)\.md\)$", re.MULTILINE)
 # The others leave something to do, such as a database to run.
 COMPLETE = [name for name in RECIPES if name not in BEFORE.findall("\n".join(RECIPES.values()))]
@@ -25,6 +28,7 @@ SERVES = [
     "tests/container/test_service.py::test_the_page_is_served",
     "tests/container/test_service.py::test_a_clean_life_leaves_a_clean_log",
 ]
+CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "-q", "tests/unit"])
 LOOKS = {
     "slim": ["tests/container/test_image.py", "tests/container/test_build.py"],
     "distroless": ["tests/container/test_image.py"],
@@ -61,7 +65,8 @@ def shell(script: str, project: BakedProject) -> None:
 
 def started_by(recipe: str, bake: Bake, image: str = "slim") -> BakedProject:
     """Return a fresh service, with an environment of its own if the recipe installs something."""
-    project = bake(python_version=PYTHONS[0], image=image)
+    deploy = "kubernetes" if KUBERNETES in recipe else "compose"
+    project = bake(python_version=PYTHONS[0], image=image, deploy=deploy)
     own = project.path / ".venv"
     if "pip install" not in recipe:
         own.symlink_to(project.environment)
@@ -76,17 +81,24 @@ def test_a_recipe_fits_on_one_screen_and_is_in_the_index(name: str) -> None:
     assert f"({name}.md)" in INDEX
 
 
-@pytest.mark.parametrize("name", [name for name in COMPLETE if "\ndocker " not in RECIPES[name]])
-def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in COMPLETE if DOCKER not in RECIPES[name]])
+def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, kubectl: str, name: str) -> None:
     recipe = with_all_before(name)
     project = started_by(recipe, bake)
     follow(recipe, project)
 
-    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "-q", "tests/unit"]):
+    for command in CHECKS:
         project.run(*command)
+    if KUBERNETES in recipe:
+        project.run("pytest", "-q", "tests/kubernetes", CI="true")
+        for overlay in OVERLAYS:
+            (project.path / "rendered.yaml").write_text(render(project, overlay), encoding="utf-8")
+            done = validate(project.path / "rendered.yaml", VERSIONS[0])
+            assert done.returncode == 0, done.stdout + done.stderr
 
 
-# What an edit of the Dockerfile can break in either kind of image is looked for; all others must serve.
+# What an edit of the Dockerfile can break in either kind of image is looked for; all others must serve. The checks
+# above are left to here where commands of the page need Docker.
 @pytest.mark.slow
 @pytest.mark.container
 @pytest.mark.parametrize(
@@ -94,16 +106,28 @@ def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, name: str) ->
     [
         (name, image)
         for name in COMPLETE
+        if KUBERNETES not in RECIPES[name]
         for image in CHOICES["image"]
         if image == "slim" or BUILDS in with_all_before(name)
     ],
 )
-def test_after_a_recipe_the_image_holds(bake: Bake, databases: None, image: str, name: str) -> None:
+def test_after_a_recipe_the_image_holds(bake: Bake, databases: None, compose: None, image: str, name: str) -> None:
     recipe = with_all_before(name)
     project = started_by(recipe, bake, image)
-    follow(recipe, project)
+    try:
+        follow(recipe, project)
+    finally:
+        project.run("docker", "compose", "--profile=*", "down", "--volumes", "--timeout=1")
 
+    for command in CHECKS if DOCKER in RECIPES[name] else ():
+        project.run(*command)
     project.run("pytest", *(LOOKS[image] if BUILDS in recipe else []), *SERVES, "-p", "no:cacheprovider", CI="true")
+
+
+@pytest.fixture
+def compose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a page starts by compose apart from a service that somebody has brought up by hand."""
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"template-recipe-{os.getpid()}")
 
 
 @pytest.fixture(scope="session")
