@@ -1,10 +1,12 @@
 """docs/recipes: each page is followed as it is printed, on a fresh service, which must hold afterwards."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -141,6 +143,37 @@ def databases(engine: None) -> Iterator[None]:
             docker("build", "--quiet", "--tag", stand_in, base, f"--file={file}", str(file.parent))
             environment.setenv("DATABASE_IMAGE", stand_in)
         yield
+
+
+@pytest.mark.slow
+@pytest.mark.container
+@pytest.mark.parametrize("image", CHOICES["image"])
+def test_a_worker_is_healthy_and_stops_in_time(
+    bake: Bake, compose: None, image_tag: str, monkeypatch: pytest.MonkeyPatch, image: str
+) -> None:
+    recipe = with_all_before("workers")
+    project = started_by(recipe, bake, image)
+    follow(recipe, project)
+    project.build_image(image_tag)
+    monkeypatch.setenv("IMAGE", image_tag)
+    monkeypatch.setenv("HOST_PORT", "0")
+    try:
+        project.run("docker", "compose", "up", "--detach", "--no-build", "--wait")
+        worker = project.run("docker", "compose", "ps", "--quiet", "worker").stdout.strip()
+        assert docker("inspect", "--format", "{{.State.Health.Status}}", worker) == "healthy"
+        old = "import os; open('/dev/shm/old', 'w'); os.utime('/dev/shm/old', (0, 0))"
+        docker("exec", worker, "python", "-c", old)
+        deadline = time.monotonic() + 30
+        while not docker("logs", worker) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+        docker("stop", worker)
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", worker) == "0"
+        [line] = map(json.loads, docker("logs", worker).splitlines())
+        assert (line["message"], line["file"]) == ("removed", "old")
+        project.run("docker", "compose", "run", "--rm", "--no-deps", "web", "python", "-m", "app.jobs")
+    finally:
+        project.run("docker", "compose", "down", "--volumes", "--timeout=1")
 
 
 @pytest.mark.parametrize(
