@@ -23,6 +23,8 @@ from tools.demo import page
 from tools.questions import DEFAULTS, REPOSITORY
 
 TEMPLATE = Path(__file__).parents[1]
+# They run in the services that they are copied into.
+collect_ignore_glob = ["services/*/files/*"]
 # Where the programs of the tooling lie.
 TOOLS = Path(sys.executable).parent
 
