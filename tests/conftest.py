@@ -26,6 +26,8 @@ from tools.engine import run
 from tools.questions import DEFAULTS, REPOSITORY, base_image
 
 TEMPLATE = Path(__file__).parents[1]
+# They run in the services that they are copied into.
+collect_ignore_glob = ["services/*/files/*"]
 # Where the programs of the tooling lie.
 TOOLS = Path(sys.executable).parent
 

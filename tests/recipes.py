@@ -15,6 +15,7 @@ INDEX = RECIPES.pop("README")
 BEFORE = re.compile(r"^After: \[.*\]\((.*)\.md\)$", re.MULTILINE)
 # These need a service with a history, or another engine.
 FOLLOWED_BY = {"answers": "tests/test_update.py", "podman": "tests/test_podman.py"}
+KUBERNETES = "--- kubernetes/"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -53,7 +54,8 @@ def shell(script: str, project: BakedProject) -> None:
 
 def started_by(recipe: str, bake: Bake, **answers: str) -> BakedProject:
     """Return a fresh service, with an environment of its own if the recipe installs something."""
-    project = bake(**{"python_version": PYTHONS[0], **answers})
+    deploy = "kubernetes" if KUBERNETES in recipe else "compose"
+    project = bake(**{"python_version": PYTHONS[0], "deploy": deploy, **answers})
     own = project.path / ".venv"
     if "pip install" not in recipe:
         own.symlink_to(project.environment)

@@ -1,12 +1,18 @@
 """docs/recipes: each page is followed as it is printed, on a fresh service, which must hold afterwards."""
 
+import json
+import os
+import time
+
 import pytest
 
-from tests.conftest import Bake
-from tests.recipes import BEFORE, FOLLOWED_BY, INDEX, RECIPES, follow, started_by, with_all_before
+from tests.conftest import Bake, docker
+from tests.recipes import BEFORE, FOLLOWED_BY, INDEX, KUBERNETES, RECIPES, follow, started_by, with_all_before
+from tests.test_kubernetes import OVERLAYS, VERSIONS, render, validate
 from tools.questions import CHOICES
 
 BUILDS = "--- Dockerfile\n"
+DOCKER = "\ndocker "
 # The others leave something to do, such as a database to run.
 LEFT_OPEN = BEFORE.findall("\n".join(RECIPES.values()))
 COMPLETE = [name for name in RECIPES if name not in {*LEFT_OPEN, *FOLLOWED_BY}]
@@ -14,6 +20,7 @@ SERVES = [
     "tests/container/test_service.py::test_the_page_is_served",
     "tests/container/test_service.py::test_a_clean_life_leaves_a_clean_log",
 ]
+CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "-q", "tests/unit"])
 LOOKS = {
     "slim": ["tests/container/test_image.py", "tests/container/test_build.py"],
     "distroless": ["tests/container/test_image.py"],
@@ -26,17 +33,24 @@ def test_a_recipe_fits_on_one_screen_and_is_in_the_index(name: str) -> None:
     assert f"({name}.md)" in INDEX
 
 
-@pytest.mark.parametrize("name", [name for name in COMPLETE if "\ndocker " not in RECIPES[name]])
-def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in COMPLETE if DOCKER not in RECIPES[name]])
+def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, kubectl: str, name: str) -> None:
     recipe = with_all_before([name])
     project = started_by(recipe, bake)
     follow(recipe, project)
 
-    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "-q", "tests/unit"]):
+    for command in CHECKS:
         project.run(*command)
+    if KUBERNETES in recipe:
+        project.run("pytest", "-q", "tests/kubernetes", CI="true")
+        for overlay in OVERLAYS:
+            (project.path / "rendered.yaml").write_text(render(project, overlay), encoding="utf-8")
+            done = validate(project.path / "rendered.yaml", VERSIONS[0])
+            assert done.returncode == 0, done.stdout + done.stderr
 
 
-# What an edit of the Dockerfile can break in either kind of image is looked for; all others must serve.
+# What an edit of the Dockerfile can break in either kind of image is looked for; all others must serve. The checks
+# above are left to here where commands of the page need Docker.
 @pytest.mark.slow
 @pytest.mark.container
 @pytest.mark.parametrize(
@@ -44,16 +58,59 @@ def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, name: str) ->
     [
         (name, image)
         for name in COMPLETE
+        if KUBERNETES not in RECIPES[name]
         for image in CHOICES["image"]
         if image == "slim" or BUILDS in with_all_before([name])
     ],
 )
-def test_after_a_recipe_the_image_holds(bake: Bake, database_image: None, image: str, name: str) -> None:
+def test_after_a_recipe_the_image_holds(bake: Bake, database_image: None, compose: None, image: str, name: str) -> None:
     recipe = with_all_before([name])
     project = started_by(recipe, bake, image=image)
-    follow(recipe, project)
+    try:
+        follow(recipe, project)
+    finally:
+        project.run("docker", "compose", "--profile=*", "down", "--volumes", "--timeout=1")
 
+    for command in CHECKS if DOCKER in RECIPES[name] else ():
+        project.run(*command)
     project.run("pytest", *(LOOKS[image] if BUILDS in recipe else []), *SERVES, "-p", "no:cacheprovider", CI="true")
+
+
+@pytest.fixture
+def compose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a page starts by compose apart from a service that somebody has brought up by hand."""
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"template-recipe-{os.getpid()}")
+
+
+@pytest.mark.slow
+@pytest.mark.container
+@pytest.mark.parametrize("image", CHOICES["image"])
+def test_a_worker_is_healthy_and_stops_in_time(
+    bake: Bake, compose: None, image_tag: str, monkeypatch: pytest.MonkeyPatch, image: str
+) -> None:
+    recipe = with_all_before(["workers"])
+    project = started_by(recipe, bake, image=image)
+    follow(recipe, project)
+    project.build_image(image_tag)
+    monkeypatch.setenv("IMAGE", image_tag)
+    monkeypatch.setenv("HOST_PORT", "0")
+    try:
+        project.run("docker", "compose", "up", "--detach", "--no-build", "--wait")
+        worker = project.run("docker", "compose", "ps", "--quiet", "worker").stdout.strip()
+        assert docker("inspect", "--format", "{{.State.Health.Status}}", worker) == "healthy"
+        old = "import os; open('/dev/shm/old', 'w'); os.utime('/dev/shm/old', (0, 0))"
+        docker("exec", worker, "python", "-c", old)
+        deadline = time.monotonic() + 30
+        while not docker("logs", worker) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+        docker("stop", worker)
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", worker) == "0"
+        [line] = map(json.loads, docker("logs", worker).splitlines())
+        assert (line["message"], line["file"]) == ("removed", "old")
+        project.run("docker", "compose", "run", "--rm", "--no-deps", "web", "python", "-m", "app.jobs")
+    finally:
+        project.run("docker", "compose", "down", "--volumes", "--timeout=1")
 
 
 @pytest.mark.parametrize(

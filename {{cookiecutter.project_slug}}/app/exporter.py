@@ -4,7 +4,6 @@ A process of its own: it responds while every thread of the service is busy, and
 """
 
 import glob
-import logging.config
 import os
 import shutil
 import socket
@@ -45,8 +44,7 @@ class _Server(ThreadingHTTPServer):
 def main() -> None:
     """Serve until the service has ended."""
     config = settings.load()
-    logging.config.dictConfig(logs.configuration(config.log_level, config.log_format))
-    logs.capture()
+    logs.start(config)
     registry = CollectorRegistry(support_collectors_without_names=True)
     _Collector(registry)  # type: ignore[no-untyped-call]
     socket.setdefaulttimeout(PAUSE_SECONDS)

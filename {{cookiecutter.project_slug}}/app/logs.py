@@ -1,7 +1,7 @@
 """Logs: one JSON object a line on stdout, whatever is logged, by the application and gunicorn alike."""
 
 import json
-import logging
+import logging.config
 import sys
 import threading
 import time
@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from app import request_ids
-from app.settings import Secret
+from app.settings import Secret, Settings
 
 # What every record has; all else came with `extra=` and belongs into the line.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -36,6 +36,12 @@ def configuration(level: str, style: str) -> dict[str, Any]:
             for name in ("gunicorn.error", "gunicorn.access")
         },
     }
+
+
+def start(config: Settings) -> None:
+    """Log as the service does, in a program beside it, such as a worker. What serves gets the same from gunicorn."""
+    logging.config.dictConfig(configuration(config.log_level, config.log_format))
+    capture()
 
 
 def capture() -> None:
