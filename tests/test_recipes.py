@@ -6,7 +6,7 @@ from tests.conftest import Bake
 from tests.recipes import BEFORE, INDEX, RECIPES, follow, started_by, with_all_before
 from tools.questions import CHOICES
 
-BUILDS = "--- Dockerfile\n"
+BUILDS, COMPOSE = "--- Dockerfile\n", "--- compose"
 # The others leave something to do, such as a database to run.
 COMPLETE = [name for name in RECIPES if name not in BEFORE.findall("\n".join(RECIPES.values()))]
 # This one is about a service that has a history; tests/test_update.py follows it.
@@ -15,6 +15,7 @@ SERVES = [
     "tests/container/test_service.py::test_the_page_is_served",
     "tests/container/test_service.py::test_a_clean_life_leaves_a_clean_log",
 ]
+BEHIND_THE_PROXY = "tests/container/test_proxy.py::test_the_proxy_alone_can_be_reached"
 LOOKS = {
     "slim": ["tests/container/test_image.py", "tests/container/test_build.py"],
     "distroless": ["tests/container/test_image.py"],
@@ -49,12 +50,15 @@ def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, name: str) ->
         if image == "slim" or BUILDS in with_all_before([name])
     ],
 )
-def test_after_a_recipe_the_image_holds(bake: Bake, database_image: None, image: str, name: str) -> None:
+def test_after_a_recipe_the_image_holds(
+    bake: Bake, database_image: None, proxy_image: None, image: str, name: str
+) -> None:
     recipe = with_all_before([name])
     project = started_by(recipe, bake, image=image)
     follow(recipe, project)
 
-    project.run("pytest", *(LOOKS[image] if BUILDS in recipe else []), *SERVES, "-p", "no:cacheprovider", CI="true")
+    tests = [*SERVES, *(LOOKS[image] if BUILDS in recipe else []), *([BEHIND_THE_PROXY] if COMPOSE in recipe else [])]
+    project.run("pytest", *tests, "-p", "no:cacheprovider", CI="true")
 
 
 @pytest.mark.parametrize(
