@@ -11,8 +11,7 @@ from tests.recipes import BEFORE, FOLLOWED_BY, INDEX, KUBERNETES, RECIPES, follo
 from tests.test_kubernetes import OVERLAYS, VERSIONS, render, validate
 from tools.questions import CHOICES
 
-BUILDS = "--- Dockerfile\n"
-DOCKER = "\ndocker "
+BUILDS, COMPOSE, DOCKER = "--- Dockerfile\n", "--- compose", "\ndocker "
 # The others leave something to do, such as a database to run.
 LEFT_OPEN = BEFORE.findall("\n".join(RECIPES.values()))
 COMPLETE = [name for name in RECIPES if name not in {*LEFT_OPEN, *FOLLOWED_BY}]
@@ -21,6 +20,7 @@ SERVES = [
     "tests/container/test_service.py::test_a_clean_life_leaves_a_clean_log",
 ]
 CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "-q", "tests/unit"])
+BEHIND_THE_PROXY = "tests/container/test_proxy.py::test_the_proxy_alone_can_be_reached"
 LOOKS = {
     "slim": ["tests/container/test_image.py", "tests/container/test_build.py"],
     "distroless": ["tests/container/test_image.py"],
@@ -63,7 +63,9 @@ def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, kubectl: str,
         if image == "slim" or BUILDS in with_all_before([name])
     ],
 )
-def test_after_a_recipe_the_image_holds(bake: Bake, database_image: None, compose: None, image: str, name: str) -> None:
+def test_after_a_recipe_the_image_holds(
+    bake: Bake, database_image: None, proxy_image: None, compose: None, image: str, name: str
+) -> None:
     recipe = with_all_before([name])
     project = started_by(recipe, bake, image=image)
     try:
@@ -73,7 +75,8 @@ def test_after_a_recipe_the_image_holds(bake: Bake, database_image: None, compos
 
     for command in CHECKS if DOCKER in RECIPES[name] else ():
         project.run(*command)
-    project.run("pytest", *(LOOKS[image] if BUILDS in recipe else []), *SERVES, "-p", "no:cacheprovider", CI="true")
+    tests = [*SERVES, *(LOOKS[image] if BUILDS in recipe else []), *([BEHIND_THE_PROXY] if COMPOSE in recipe else [])]
+    project.run("pytest", *tests, "-p", "no:cacheprovider", CI="true")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BIN, Bake, docker, free_port, wait_for_page
-from tests.test_recipes import follow, started_by, with_all_before
+from tests.recipes import follow, started_by, with_all_before
 
 # A collector that writes down what it gets. It runs with the packages of the service, which has those of the protocol.
 COLLECTOR = """
@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.container, pytest.mark.slow]
 @pytest.fixture
 def collected(bake: Bake, image_tag: str, tmp_path: Path) -> Iterator[tuple[list[dict[str, object]], list[str]]]:
     """Return the log lines of a service that has served one page, and what its collector got."""
-    recipe = with_all_before("telemetry-metrics")
+    recipe = with_all_before(["telemetry-metrics"])
     project = started_by(recipe, bake)
     follow(recipe, project)
     project.build_image(image_tag)

@@ -390,7 +390,7 @@ class Container:
                     received += chunk
             return received
 
-    def wait_until_serving(self, seconds: float = 20) -> None:
+    def wait_until_serving(self, seconds: float = 40) -> None:
         """Wait for the first answer; raise DockerError with the logs if the container ends or stays silent."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -62,11 +62,12 @@ class Scraped:
 
 @contextmanager
 def started(image: docker.Image, *options: str, workers: int = WORKERS) -> Iterator[docker.Container]:
-    """Run a container with metrics and the pages of injected/sitecustomize.py; wait for all of its processes."""
+    """Run a container with metrics and the pages of injected/sitecustomize.py; wait until all of it serves."""
     options = (*ON, *image.with_contract_pages, *options)
     with docker.started(image, "--env", f"WEB_CONCURRENCY={workers}", *options) as container:
         container.wait_until_serving()
         assert container.wait_for_workers(workers + 1) == workers + 1, "one process more than workers, for the metrics"
+        wait_until(lambda: can_be_scraped(container), "no metrics are served")
         yield container
 
 

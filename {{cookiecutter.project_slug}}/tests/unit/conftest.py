@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import create_app, health, request_ids
+from app import create_app, errors, health, request_ids
 from app.settings import Settings
 from tests.unit.required import NEEDED
 
@@ -19,6 +19,14 @@ def app() -> Flask:
 def client(app: Flask) -> FlaskClient:
     """Return a test client of the application."""
     return app.test_client()
+
+
+@pytest.fixture
+def alone(app: Flask) -> None:
+    """Take away what your code adds to every request and error: error pages, logins, tokens of forms."""
+    for added in (app.before_request_funcs, app.after_request_funcs, app.error_handler_spec):
+        added.clear()
+    errors.init_app(app)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ from werkzeug.test import TestResponse
 
 from app import bodies
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 MIB = 2**20
 
 

@@ -7,6 +7,8 @@ import pytest
 from flask import Flask, send_file, send_from_directory
 from flask.testing import FlaskClient
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 
 @pytest.fixture
 def client(app: Flask, tmp_path: Path) -> FlaskClient:

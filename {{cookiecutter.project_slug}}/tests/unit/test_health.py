@@ -35,7 +35,7 @@ def test_no_rule_of_the_application_refuses_a_probe(app: Flask, client: FlaskCli
     app.config["TRUSTED_HOSTS"] = ["shop.example.org"]
     app.before_request(lambda: ("not you", 403))
 
-    assert client.get("/").status_code == 403
+    assert client.get("/nowhere").status_code == 403
     assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
 
 

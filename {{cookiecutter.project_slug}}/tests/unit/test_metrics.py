@@ -11,6 +11,8 @@ from app import create_app
 from app.settings import Settings
 from tests.unit.required import NEEDED
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 
 @pytest.fixture
 def app() -> Flask:
