@@ -5,6 +5,7 @@ The fast tests look at the results in the repository; those marked slow do it.
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,20 @@ def test_a_killed_replica_takes_only_requests_along_that_cannot_be_sent_twice(
     assert {sample.version for sample in back.samples if sample.sent > last} == {"1"}
 
 
+@contextmanager
+def edited(file: Path, edits: dict[str, str]) -> Iterator[None]:
+    """Replace texts in a file, each of which must stand there once, until the end of the `with` block."""
+    shipped = text = file.read_text()
+    for old, new in edits.items():
+        assert shipped.count(old) == 1, f"{old} stands {shipped.count(old)} times in {file.name}"
+        text = text.replace(old, new)
+    file.write_text(text)
+    try:
+        yield
+    finally:
+        file.write_text(shipped)
+
+
 @pytest.mark.container
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -109,17 +124,25 @@ def test_without_a_drain_that_the_proxy_is_told_of_requests_are_lost(
 ) -> None:
     """The load can tell: what keeps requests from being lost is taken away, and the retries that would hide it."""
     project, images = built
-    haproxy = project / "haproxy.cfg"
-    shipped = haproxy.read_text()
-    assert shipped.count("/readyz") == shipped.count("retries 3") == 1
-    haproxy.write_text(shipped.replace("/readyz", check).replace("retries 3", "retries 0"))
-    try:
-        with rollout.loaded(project, images["1"], DRAIN_DELAY=drain_delay) as run:
-            phase = run.phase("sabotage", images["2"], only=rollout.REPLICAS[:1])
-    finally:
-        haproxy.write_text(shipped)
+    with (
+        edited(project / "haproxy.cfg", {"/readyz": check, "retries 3": "retries 0"}),
+        rollout.loaded(project, images["1"], DRAIN_DELAY=drain_delay) as run,
+    ):
+        phase = run.phase("sabotage", images["2"], only=rollout.REPLICAS[:1])
 
     assert {"GET", "POST"} <= {sample.kind.method for sample in phase.failed}, f"{len(phase.failed)} requests were lost"
+
+
+@pytest.mark.container
+@pytest.mark.slow
+def test_replicas_whose_checks_fail_get_requests_nevertheless(built: tuple[Path, dict[str, str]]) -> None:
+    """During an update on a busy host, the old replica drains while the first check of the new one is still to come."""
+    project, images = built
+    with edited(project / "haproxy.cfg", {"/readyz": "/nowhere"}), rollout.loaded(project, images["1"]) as run:
+        phase = run.phase("no check passes", images["1"], only=[])
+
+    assert len(phase.samples) > 100
+    assert not phase.failed, phase.failed[:3]
 
 
 @pytest.mark.container
