@@ -102,7 +102,7 @@ def own_user_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 # Docker 26 can crash when several builds run at once: its BuildKit meets a nil pointer.
 ONE_BUILD_AT_A_TIME = """#!/bin/sh
 case " $* " in
-*" build "* | *" --build "*) exec flock --no-fork "{lock}" "{docker}" "$@" ;;
+*" build "* | *" --build "* | *" compose "*" run "*) exec flock --no-fork "{lock}" "{docker}" "$@" ;;
 *) exec "{docker}" "$@" ;;
 esac
 """

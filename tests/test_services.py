@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.container, pytest.mark.slow]
 def grown(readme: Path, bake: Bake, **answers: str) -> BakedProject:
     """Bake a service, follow its recipes, add its own files and make the edits of its README."""
     text = readme.read_text(encoding="utf-8")
-    [line] = re.findall(r"^Recipes: (.*)$", text, re.MULTILINE)
-    recipes = with_all_before(re.findall(r"([\w-]+)\.md\)", line))
+    [named] = re.findall(r"^Recipes: (.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    recipes = with_all_before(re.findall(r"([\w-]+)\.md\)", named))
     project = started_by(recipes + text, bake, project_slug=readme.parent.name, **answers)
     follow(recipes, project)
     own = readme.parent / "files"
