@@ -360,6 +360,18 @@ def database_image(engine: None) -> Iterator[None]:
 
 
 @pytest.fixture
+def own_compose_project(engine: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep what compose starts and builds apart from a service that somebody runs, and from that of another test."""
+    name = f"template-test-{os.getpid()}"
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", name)
+    monkeypatch.setenv("IMAGE", f"template-test-compose:{os.getpid()}")
+    monkeypatch.setenv("HOST_PORT", "0")
+    yield
+    if images := docker("images", "--quiet", "--filter", f"label=com.docker.compose.project={name}").split():
+        docker("image", "rm", "--force", *set(images))
+
+
+@pytest.fixture
 def image_tag(engine: None) -> Iterator[str]:
     """Return a tag for an image of the test's own; remove what was built, tagged or not, afterwards."""
     yield f"template-test:{os.getpid()}"

@@ -1,7 +1,6 @@
 """docs/recipes: each page is followed as it is printed, on a fresh service, which must hold afterwards."""
 
 import json
-import os
 import time
 
 import pytest
@@ -64,7 +63,7 @@ def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, kubectl: str,
     ],
 )
 def test_after_a_recipe_the_image_holds(
-    bake: Bake, database_image: None, proxy_image: None, compose: None, image: str, name: str
+    bake: Bake, database_image: None, proxy_image: None, own_compose_project: None, image: str, name: str
 ) -> None:
     recipe = with_all_before([name])
     project = started_by(recipe, bake, image=image)
@@ -79,24 +78,17 @@ def test_after_a_recipe_the_image_holds(
     project.run("pytest", *tests, "-p", "no:cacheprovider", CI="true")
 
 
-@pytest.fixture
-def compose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what a page starts by compose apart from a service that somebody has brought up by hand."""
-    monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"template-recipe-{os.getpid()}")
-
-
 @pytest.mark.slow
 @pytest.mark.container
 @pytest.mark.parametrize("image", CHOICES["image"])
 def test_a_worker_is_healthy_and_stops_in_time(
-    bake: Bake, compose: None, image_tag: str, monkeypatch: pytest.MonkeyPatch, image: str
+    bake: Bake, own_compose_project: None, image_tag: str, monkeypatch: pytest.MonkeyPatch, image: str
 ) -> None:
     recipe = with_all_before(["workers"])
     project = started_by(recipe, bake, image=image)
     follow(recipe, project)
     project.build_image(image_tag)
     monkeypatch.setenv("IMAGE", image_tag)
-    monkeypatch.setenv("HOST_PORT", "0")
     try:
         project.run("docker", "compose", "up", "--detach", "--no-build", "--wait")
         worker = project.run("docker", "compose", "ps", "--quiet", "worker").stdout.strip()
