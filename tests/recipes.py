@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject
 from tests.readme import edit
@@ -16,7 +17,15 @@ BEFORE = re.compile(r"^After: \[.*\]\((.*)\.md\)$", re.MULTILINE)
 # These need a service with a history, or another engine.
 FOLLOWED_BY = {"answers": "tests/test_update.py", "podman": "tests/test_podman.py"}
 KUBERNETES = "--- kubernetes/"
+# Small real services, grown by recipes; tests/test_services.py judges each.
+SERVICES = sorted((TEMPLATE / "tests/services").glob("*/README.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def named_by(service: Path) -> list[str]:
+    """Return the recipes that the README of a service names as its own."""
+    [names] = re.findall(r"^Recipes: (.*?)\n\n", service.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(r"([\w-]+)\.md\)", names)
 
 
 def with_all_before(names: Iterable[str]) -> str:

@@ -6,20 +6,32 @@ import time
 import pytest
 
 from tests.conftest import Bake, docker
-from tests.recipes import BEFORE, FOLLOWED_BY, INDEX, KUBERNETES, RECIPES, follow, started_by, with_all_before
+from tests.recipes import (
+    BEFORE,
+    FOLLOWED_BY,
+    INDEX,
+    KUBERNETES,
+    RECIPES,
+    SERVICES,
+    follow,
+    named_by,
+    started_by,
+    with_all_before,
+)
 from tests.test_kubernetes import OVERLAYS, VERSIONS, render, validate
 from tools.questions import CHOICES
 
-BUILDS, COMPOSE, DOCKER = "--- Dockerfile\n", "--- compose", "\ndocker "
+BUILDS = "--- Dockerfile\n"
+DOCKER = "\ndocker "
 # The others leave something to do, such as a database to run.
 LEFT_OPEN = BEFORE.findall("\n".join(RECIPES.values()))
 COMPLETE = [name for name in RECIPES if name not in {*LEFT_OPEN, *FOLLOWED_BY}]
+# Their images are judged by tests/test_services.py, and by tests/test_telemetry.py.
+JUDGED = {"telemetry-metrics", *(name for service in SERVICES for name in named_by(service))}
 SERVES = [
     "tests/container/test_service.py::test_the_page_is_served",
     "tests/container/test_service.py::test_a_clean_life_leaves_a_clean_log",
 ]
-CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "-q", "tests/unit"])
-BEHIND_THE_PROXY = "tests/container/test_proxy.py::test_the_proxy_alone_can_be_reached"
 LOOKS = {
     "slim": ["tests/container/test_image.py", "tests/container/test_build.py"],
     "distroless": ["tests/container/test_image.py"],
@@ -32,13 +44,14 @@ def test_a_recipe_fits_on_one_screen_and_is_in_the_index(name: str) -> None:
     assert f"({name}.md)" in INDEX
 
 
-@pytest.mark.parametrize("name", [name for name in COMPLETE if DOCKER not in RECIPES[name]])
+# A page whose commands need Docker is followed, and checked, by a service.
+@pytest.mark.parametrize("name", [name for name in COMPLETE if DOCKER not in RECIPES[name] or name not in JUDGED])
 def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, kubectl: str, name: str) -> None:
     recipe = with_all_before([name])
     project = started_by(recipe, bake)
     follow(recipe, project)
 
-    for command in CHECKS:
+    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "-q", "tests/unit"]):
         project.run(*command)
     if KUBERNETES in recipe:
         project.run("pytest", "-q", "tests/kubernetes", CI="true")
@@ -48,8 +61,7 @@ def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, kubectl: str,
             assert done.returncode == 0, done.stdout + done.stderr
 
 
-# What an edit of the Dockerfile can break in either kind of image is looked for; all others must serve. The checks
-# above are left to here where commands of the page need Docker.
+# What an edit of the Dockerfile can break in either kind of image is looked for; all others must serve.
 @pytest.mark.slow
 @pytest.mark.container
 @pytest.mark.parametrize(
@@ -57,25 +69,17 @@ def test_after_a_recipe_the_checks_of_the_service_pass(bake: Bake, kubectl: str,
     [
         (name, image)
         for name in COMPLETE
-        if KUBERNETES not in RECIPES[name]
+        if KUBERNETES not in RECIPES[name] and name not in JUDGED
         for image in CHOICES["image"]
         if image == "slim" or BUILDS in with_all_before([name])
     ],
 )
-def test_after_a_recipe_the_image_holds(
-    bake: Bake, database_image: None, proxy_image: None, own_compose_project: None, image: str, name: str
-) -> None:
+def test_after_a_recipe_the_image_holds(bake: Bake, engine: None, image: str, name: str) -> None:
     recipe = with_all_before([name])
     project = started_by(recipe, bake, image=image)
-    try:
-        follow(recipe, project)
-    finally:
-        project.run("docker", "compose", "--profile=*", "down", "--volumes", "--timeout=1")
+    follow(recipe, project)
 
-    for command in CHECKS if DOCKER in RECIPES[name] else ():
-        project.run(*command)
-    tests = [*SERVES, *(LOOKS[image] if BUILDS in recipe else []), *([BEHIND_THE_PROXY] if COMPOSE in recipe else [])]
-    project.run("pytest", *tests, "-p", "no:cacheprovider", CI="true")
+    project.run("pytest", *SERVES, *(LOOKS[image] if BUILDS in recipe else []), "-p", "no:cacheprovider", CI="true")
 
 
 @pytest.mark.slow

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject
-from tests.recipes import follow, started_by, with_all_before
+from tests.conftest import PYTHONS, Bake, BakedProject
+from tests.recipes import SERVICES, follow, named_by, started_by, with_all_before
 from tools.questions import CHOICES
 
-SERVICES = sorted((TEMPLATE / "tests/services").glob("*/README.md"))
 # What a fresh service has for its owner to replace: it speaks of hello world.
 REPLACED = {"tests/unit/test_views.py"}
 
@@ -21,8 +20,7 @@ pytestmark = [pytest.mark.container, pytest.mark.slow]
 def grown(readme: Path, bake: Bake, **answers: str) -> BakedProject:
     """Bake a service, follow its recipes, add its own files and make the edits of its README."""
     text = readme.read_text(encoding="utf-8")
-    [named] = re.findall(r"^Recipes: (.*?)\n\n", text, re.MULTILINE | re.DOTALL)
-    recipes = with_all_before(re.findall(r"([\w-]+)\.md\)", named))
+    recipes = with_all_before(named_by(readme))
     project = started_by(recipes + text, bake, **answers)
     follow(recipes, project)
     own = readme.parent / "files"
