@@ -19,6 +19,10 @@ FOLLOWED_BY = {"answers": "tests/test_update.py", "podman": "tests/test_podman.p
 KUBERNETES = "--- kubernetes/"
 # Small real services, grown by recipes; tests/test_services.py judges each.
 SERVICES = sorted((TEMPLATE / "tests/services").glob("*/README.md"))
+SERVES = [
+    "tests/container/test_service.py::test_the_page_is_served",
+    "tests/container/test_service.py::test_a_clean_life_leaves_a_clean_log",
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -12,6 +12,7 @@ from tests.recipes import (
     INDEX,
     KUBERNETES,
     RECIPES,
+    SERVES,
     SERVICES,
     follow,
     named_by,
@@ -28,10 +29,6 @@ LEFT_OPEN = BEFORE.findall("\n".join(RECIPES.values()))
 COMPLETE = [name for name in RECIPES if name not in {*LEFT_OPEN, *FOLLOWED_BY}]
 # Their images are judged by tests/test_services.py, and by tests/test_telemetry.py.
 JUDGED = {"telemetry-metrics", *(name for service in SERVICES for name in named_by(service))}
-SERVES = [
-    "tests/container/test_service.py::test_the_page_is_served",
-    "tests/container/test_service.py::test_a_clean_life_leaves_a_clean_log",
-]
 LOOKS = {
     "slim": ["tests/container/test_image.py", "tests/container/test_build.py"],
     "distroless": ["tests/container/test_image.py"],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PYTHONS, Bake, BakedProject
-from tests.recipes import SERVICES, follow, named_by, started_by, with_all_before
+from tests.recipes import SERVES, SERVICES, follow, named_by, started_by, with_all_before
 from tools.questions import CHOICES
 
 # What a fresh service has for its owner to replace: it speaks of hello world.
@@ -36,8 +36,8 @@ def changed(readme: Path) -> int:
     return len(re.findall(r"^[+-](?!-- )", readme.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-# Each service is asked everything on one kind of image, in turn, and on the other what that can break.
-LOOKED_AT = [f"tests/container/test_{name}.py" for name in ("image", "build", "service")]
+# Each service is asked everything on one kind of image, in turn; on the other, whether it serves and what it contains.
+LOOKED_AT = ["tests/container/test_image.py", *SERVES]
 
 
 @pytest.mark.parametrize("image", CHOICES["image"])
