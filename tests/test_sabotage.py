@@ -394,6 +394,13 @@ SABOTAGES = {
         "test_service.py::test_it_becomes_healthy_soon",
         "health is starting, not healthy",
     ),
+    "workers that take memory apart": Sabotage(
+        "gunicorn.conf.py",
+        "prepare_the_end(os.getpid())\n",
+        "",
+        "test_service.py::test_a_stop_takes_no_more_memory_than_the_service",
+        "the kernel killed a process for lack of memory",
+    ),
     "drain removed": Sabotage(
         "gunicorn.conf.py",
         "                prepare_the_drain(arbiter, environment.drain_delay)\n",

@@ -3,7 +3,9 @@
 Settings and server hooks of yours may be added: nothing here needs a hook. https://gunicorn.org/reference/settings/
 """
 
+import atexit
 import gc
+import logging
 import os
 import signal
 import socket
@@ -91,4 +93,24 @@ def prepare_the_drain(arbiter: int, seconds: int) -> None:
     signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
 
 
+@cache
+def prepare_the_end(arbiter: int) -> None:
+    """Have a worker that stops leave at once, after all that was to be done at its end.
+
+    Taking its objects apart would copy all memory that the workers share. As they stop together, the service would need
+    that much for each of them, and at its limit the kernel would kill requests in flight.
+    """
+
+    def leave() -> None:
+        # A worker that could not start has to end by itself: its exit code tells gunicorn to give up.
+        worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if os.getpid() != arbiter and getattr(worker, "booted", False):
+            logging.shutdown()
+            os._exit(0)
+
+    # What is registered first is called last.
+    atexit.register(leave)
+
+
 prepare_the_fork(os.getpid())
+prepare_the_end(os.getpid())

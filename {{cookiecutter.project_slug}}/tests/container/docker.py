@@ -353,8 +353,8 @@ class Container:
 
     @property
     def logs(self) -> list[str]:
-        """Return the lines written to stdout and stderr so far."""
-        done = run("logs", self.identity)
+        """Return the lines written so far to stdout and stderr, or the engine's word that the container has gone."""
+        done = run("logs", self.identity, check=False)
         return (done.stdout + done.stderr).splitlines()
 
     def connect(self, timeout: float = 10) -> http.client.HTTPConnection:
