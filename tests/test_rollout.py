@@ -16,6 +16,7 @@ from tests.conftest import PYTHONS, TEMPLATE
 from tools.engine import remove_leftovers
 
 BENCHMARKS = TEMPLATE / "benchmarks"
+MARK_DOWN = "    default-server observe layer4 error-limit 1 on-error mark-down\n"
 RESULTS: dict[str, Any] = json.loads((BENCHMARKS / "rollout.json").read_text(encoding="utf-8"))
 
 
@@ -125,7 +126,7 @@ def test_without_a_drain_that_the_proxy_is_told_of_requests_are_lost(
     """The load can tell: what keeps requests from being lost is taken away, and the retries that would hide it."""
     project, images = built
     with (
-        edited(project / "haproxy.cfg", {"/readyz": check, "retries 3": "retries 0"}),
+        edited(project / "haproxy.cfg", {"/readyz": check, "retries 3": "retries 0", MARK_DOWN: ""}),
         rollout.loaded(project, images["1"], DRAIN_DELAY=drain_delay) as run,
     ):
         phase = run.phase("sabotage", images["2"], only=rollout.REPLICAS[:1])
