@@ -33,7 +33,7 @@ def test_a_killed_worker_takes_only_its_own_requests_along(slow_service: docker.
         assert len(set(workers)) > 1, "a single worker holds every request: whatever kills it takes all of them along"
         victim = workers[0]
         with ThreadPoolExecutor(50) as clients:
-            answers = [clients.submit(_ask, connection, "/contract/sleep?0.5") for connection in connections]
+            answers = [clients.submit(_ask, connection, "/contract/sleep?2") for connection in connections]
             time.sleep(0.2)
             slow_service.signal("SIGKILL", [victim])
         lost = [worker for worker, answer in zip(workers, answers, strict=True) if answer.exception()]

@@ -15,12 +15,12 @@ def client(app: Flask, tmp_path: Path) -> FlaskClient:
     """Return a client of an application that sends a file in each of Flask's ways."""
     (tmp_path / "a.css").write_text("a { color: red }")
     app.static_folder = str(tmp_path)
-    app.add_url_rule("/file", view_func=lambda: send_file(tmp_path / "a.css"), endpoint="file")
-    app.add_url_rule("/folder", view_func=lambda: send_from_directory(tmp_path, "a.css"), endpoint="folder")
+    app.add_url_rule("/a-file", view_func=lambda: send_file(tmp_path / "a.css"), endpoint="file")
+    app.add_url_rule("/a-folder", view_func=lambda: send_from_directory(tmp_path, "a.css"), endpoint="folder")
     return app.test_client()
 
 
-@pytest.mark.parametrize("path", ["/static/a.css", "/file", "/folder"])
+@pytest.mark.parametrize("path", ["/static/a.css", "/a-file", "/a-folder"])
 def test_a_copy_is_fresh_while_the_etag_is_the_same(client: FlaskClient, tmp_path: Path, path: str) -> None:
     os.utime(tmp_path / "a.css", (1, 1))
     first = client.get(path, buffered=True)

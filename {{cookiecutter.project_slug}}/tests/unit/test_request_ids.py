@@ -112,14 +112,14 @@ def test_a_request_does_not_inherit_the_trace_of_the_one_before() -> None:
 def test_a_request_lasts_until_its_response_is_closed(app: Flask, client: FlaskClient) -> None:
     seen: list[str | None] = []
 
-    @app.get("/page")
+    @app.get("/a-page")
     def page() -> Response:
         response = Response("")
         response.call_on_close(lambda: seen.append(request_ids.current()))
         return response
 
-    app.add_url_rule("/file", view_func=lambda: send_file(__file__))
-    for path, wrapper in [("/page", {}), ("/file", {}), ("/file", {"wsgi.file_wrapper": FileWrapper})]:
+    app.add_url_rule("/a-file", view_func=lambda: send_file(__file__))
+    for path, wrapper in [("/a-page", {}), ("/a-file", {}), ("/a-file", {"wsgi.file_wrapper": FileWrapper})]:
         client.get(path, headers={"X-Request-ID": "me"}, environ_overrides=wrapper, buffered=True)
         assert request_ids.current() is None
     assert seen == ["me"]
