@@ -262,15 +262,15 @@ SABOTAGES = {
     ),
     "standard library uncompiled": Sabotage(
         "Dockerfile",
-        ' && python -m compileall -qf -j 0 --invalidation-mode unchecked-hash -x site-packages "$lib" \\\n',
+        ' && python -m compileall -qf --invalidation-mode unchecked-hash -x site-packages "$lib" \\\n',
         "",
         COMPILED,
         "modules not compiled, ['/usr/local/lib/python3",
     ),
     "compiled by time stamp": Sabotage(
         "Dockerfile",
-        "compileall -q -j 0 --invalidation-mode unchecked-hash /venv",
-        "compileall -q -j 0 /venv",
+        "compileall -q --invalidation-mode unchecked-hash /venv",
+        "compileall -q /venv",
         COMPILED,
         "compiled by time stamp",
     ),

@@ -98,7 +98,8 @@ def test_everything_is_locked_with_hashes() -> None:
 def test_two_builds_of_one_source_give_the_same_layers() -> None:
     """Equal layers are pushed, pulled and scanned once, and show that an image was made from the source it names.
 
-    Fix: fixed dates for everything a RUN leaves behind, nothing random, nothing removed but in the stage that made it.
+    Fix: fixed dates for everything a RUN leaves behind, nothing random, nothing removed but in the stage that made it,
+    nothing compiled by `compileall -j`.
     """
     # Both anew: the engine's cache does not look at dates, so a layer in it may be that of a build with other dates.
     one, other = (
