@@ -8,6 +8,7 @@ What must be known of the service stands in pyproject.toml, `[tool.container-con
 Without an engine the tests are skipped, except in CI (the environment variable CI is set): there they fail.
 """
 
+import json
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -92,15 +93,17 @@ def built(engine: None, told: Configuration, pytestconfig: pytest.Config) -> doc
 
 
 @pytest.fixture(scope="session")
-def beside(told: Configuration, built: docker.Image) -> Iterator[str]:
+def beside(told: Configuration, built: docker.Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the network of the services that must run beside the one under test, while they do; "" without any."""
     if not told.services:
         yield ""
         return
+    shipped, needs = docker.PROJECT / "compose.yaml", tmp_path_factory.mktemp("beside") / "needs.yaml"
     project = f"container-contract-beside-{os.getpid()}"
-    compose = ("compose", f"--file={docker.PROJECT / 'compose.yaml'}", f"--project-name={project}")
+    compose = ("compose", f"--file={shipped}", f"--file={needs}", f"--project-name={project}")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("IMAGE", built.reference)
+        needs.write_text(json.dumps({"services": docker.with_needs(shipped, built.reference, told.environment)}))
         try:
             docker.run(*compose, "up", "--detach", "--no-build", *told.services)
             docker.wait_for_services(*compose)

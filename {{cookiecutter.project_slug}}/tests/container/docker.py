@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -450,6 +450,20 @@ def network_of(identity: str) -> str:
     """Return the name of a network that a container is in."""
     inspected = json.loads(run("container", "inspect", identity).stdout)[0]
     return str(next(iter(inspected["NetworkSettings"]["Networks"])))
+
+
+def with_needs(file: Path, reference: str, environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the services of a compose file that run an image, each with the variables that the file does not give it.
+
+    As `{"web": {"environment": {…}}}`, for a second file; IMAGE must name the image.
+    """
+    services = json.loads(run("compose", "--file", str(file), "config", "--format", "json").stdout)["services"]
+    given = {name: (service.get("environment") or {}).keys() for name, service in services.items()}
+    return {
+        name: {"environment": {key: environment[key] for key in environment if not {key, f"{key}_FILE"} & given[name]}}
+        for name, service in services.items()
+        if service.get("image") == reference
+    }
 
 
 def wait_for_services(*compose: str, seconds: float = 120) -> None:

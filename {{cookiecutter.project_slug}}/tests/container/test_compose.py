@@ -20,15 +20,17 @@ pytestmark = pytest.mark.usefixtures("own")
 
 
 @pytest.fixture(scope="session")
-def docker_compose_file(told: Configuration, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def docker_compose_file(
+    told: Configuration, image: docker.Image, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[str]]:
     """Tell pytest-docker what to bring up, and what the service needs to be told beyond what the file says."""
     shipped = docker.PROJECT / "compose.yaml"
-    resolved = docker.run("compose", "--file", str(shipped), "config", "--format", "json").stdout
-    given = json.loads(resolved)["services"]["web"]["environment"].keys()
-    missing = {name: value for name, value in told.environment.items() if not {name, f"{name}_FILE"} & given}
     needs = tmp_path_factory.mktemp("compose") / "needs.yaml"
-    needs.write_text(json.dumps({"services": {"web": {"environment": missing}}}))
-    return [str(shipped), str(needs)]
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("IMAGE", image.reference)
+        environment.setenv("HOST_PORT", "0")
+        needs.write_text(json.dumps({"services": docker.with_needs(shipped, image.reference, told.environment)}))
+        yield [str(shipped), str(needs)]
 
 
 @pytest.fixture(scope="session")
@@ -44,15 +46,10 @@ def docker_setup() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def compose(
-    docker_compose_file: list[str], docker_compose_project_name: str, image: docker.Image
-) -> Iterator[list[str]]:
+def compose(docker_compose_file: list[str], docker_compose_project_name: str) -> list[str]:
     """Return the command line of docker compose for the image under test, on a free port."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("IMAGE", image.reference)
-        environment.setenv("HOST_PORT", "0")
-        files = [option for file in docker_compose_file for option in ("--file", file)]
-        yield ["compose", *files, "--project-name", docker_compose_project_name]
+    files = [option for file in docker_compose_file for option in ("--file", file)]
+    return ["compose", *files, "--project-name", docker_compose_project_name]
 
 
 @pytest.fixture(scope="session")

@@ -26,15 +26,18 @@ PORT = "8181"
 def compose(image: docker.Image, told: Configuration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Return the command line of docker compose, on a free port; the replicas also have the pages of injected/."""
     folder = Path(__file__).parent / "injected"
-    variables = {**told.environment, "PYTHONPATH": "/contract", "CONTRACT_PAGE": image.page.path}
-    injected = {"environment": variables, "volumes": [f"{folder}:/contract:ro"]}
-    pages = tmp_path_factory.mktemp("proxy") / "pages.yaml"
-    pages.write_text(json.dumps({"services": dict.fromkeys(REPLICAS, injected)}))
+    injected = {"PYTHONPATH": "/contract", "CONTRACT_PAGE": image.page.path}
+    shipped, needs = docker.PROJECT / "compose.proxy.yaml", tmp_path_factory.mktemp("proxy") / "needs.yaml"
     settings = {"IMAGE": image.reference, "HOST_IP": "127.0.0.1", "HOST_PORT": "0", "PORT": PORT}
-    files = ("--file", str(docker.PROJECT / "compose.proxy.yaml"), "--file", str(pages))
     with pytest.MonkeyPatch.context() as environment:
         for name, value in settings.items():
             environment.setenv(name, value)
+        services = docker.with_needs(shipped, image.reference, told.environment)
+        for replica in REPLICAS:
+            services[replica]["environment"] |= injected
+            services[replica]["volumes"] = [f"{folder}:/contract:ro"]
+        needs.write_text(json.dumps({"services": services}))
+        files = ("--file", str(shipped), "--file", str(needs))
         yield ["compose", *files, "--project-name", f"container-contract-proxy-{os.getpid()}"]
 
 
