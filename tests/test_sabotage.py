@@ -490,7 +490,7 @@ SABOTAGES = {
         "app/__main__.py",
         "_exporter = start_exporter()",
         'os.environ["PROMETHEUS_MULTIPROC_DIR"] = "/dev/shm"',
-        "test_metrics.py::test_metrics_are_there_while_all_threads_are_busy",
+        "test_metrics.py::test_metrics_are_there_while_the_workers_hang",
         "one process more than workers",
     ),
     "metrics: a scraper takes a thread": Sabotage(

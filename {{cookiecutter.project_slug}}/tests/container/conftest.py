@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     config.stash[SCORECARD] = Scorecard(name or docker.PROJECT.name)
     if config.getoption("--scorecard"):
-        config.option.tbstyle, config.option.reportchars = "no", "N"
+        config.option.tbstyle, config.option.reportchars = "no", "fE"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
