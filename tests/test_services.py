@@ -1,4 +1,4 @@
-"""tests/services: real services, small ones, each grown from a bake by recipes, and judged on both kinds of image."""
+"""tests/services: small real services, each grown from a bake by recipes, and judged by the whole contract."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Bake, BakedProject
+from tests.conftest import PYTHONS, Bake, BakedProject
 from tests.readme import edit
 from tests.recipes import SERVES, SERVICES, follow, named_by, started_by, with_all_before
 from tools.questions import CHOICES
@@ -37,25 +37,29 @@ def changed(readme: Path) -> int:
     return len(re.findall(r"^[+-](?!-- )", readme.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-LOOKED_AT = ["tests/container/test_image.py", *SERVES]
+SERVED = ["tests/container/test_image.py", *SERVES]
 
 
-@pytest.mark.parametrize("readme", SERVICES, ids=lambda readme: readme.parent.name)
+@pytest.mark.parametrize("number", range(len(SERVICES)), ids=[readme.parent.name for readme in SERVICES])
 def test_a_real_service_holds_its_contract(
     bake: Bake,
     database_image: None,
+    proxy_image: None,
     own_compose_project: None,
-    readme: Path,
+    number: int,
     record_property: Callable[[str, object], None],
 ) -> None:
-    slim, distroless = CHOICES["image"]
-    project = grown(readme, bake, image=slim)
+    """Everything is asked on one Python and one kind of image, in turn; on the other kind, whether it serves."""
+    readme, version, kinds = SERVICES[number], PYTHONS[number % len(PYTHONS)], CHOICES["image"]
+    whole, other = kinds[number % 2], kinds[1 - number % 2]
+    project = grown(readme, bake, python_version=version, image=whole)
 
     for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "tests/unit"]):
         project.run(*command)
     options = ["--scorecard", "-p", "no:cacheprovider"]
-    project.run("pytest", *LOOKED_AT, *options, CI="true")
-    edit(project.path, f"--- Dockerfile\n-ARG RUNTIME={slim}\n+ARG RUNTIME={distroless}\n")
-    project.run("pytest", *LOOKED_AT, *options, CI="true")
+    done = project.run("pytest", "tests/container", *options, CI="true")
+    assert "hello-service: 22 of 22 rows passed" in done.stdout
+    edit(project.path, f"--- Dockerfile\n-ARG RUNTIME={whole}\n+ARG RUNTIME={other}\n")
+    project.run("pytest", *SERVED, *options, CI="true")
 
     record_property(f"{readme.parent.name}: lines changed beyond the recipes", changed(readme))
