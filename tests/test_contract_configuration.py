@@ -136,16 +136,6 @@ def test_a_page_that_is_not_as_said_fails_once(behind_a_login: BakedProject, tmp
 
 
 @pytest.mark.container
-def test_the_scorecard_names_a_failed_test_that_belongs_to_no_row(bake: Bake, engine: None, tmp_path: Path) -> None:
-    project = bake()
-    (project.path / "tests/container/test_ours.py").write_text("def test_ours():\n    assert False, 'because'\n")
-
-    done, _ = run(project, tmp_path, "tests/container/test_ours.py", "--scorecard")
-
-    assert "FAILED tests/container/test_ours.py::test_ours" in done.stdout, done.stdout
-
-
-@pytest.mark.container
 @pytest.mark.parametrize(
     "page", ['{ path = "/login", text = "Log in" }', "{ status = 302 }"], ids=["another page", "another status"]
 )

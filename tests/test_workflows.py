@@ -273,6 +273,7 @@ def test_what_only_a_forge_can_run_is_still_there(bake: Bake) -> None:
 def _run(service: BakedProject, forge: str, tmp_path: Path, *, with_docker: bool) -> list[str]:
     """Run every command that is not accounted for elsewhere, as the forge would; return those that were run."""
     (service.path / ".venv").symlink_to(service.environment)
+    (service.path / "card.md").write_text("# 22 of 22 rows passed\n")
     (service.path / "build.json").write_text(json.dumps({"containerimage.digest": DIGEST}))
     variables = {
         **{name: str(value) for name, value in _parsed(service, FILES[forge]).get("env", {}).items()},
@@ -301,7 +302,9 @@ def test_commands_that_need_no_forge_run(service: BakedProject, forge: str, tmp_
     assert len(done) >= 5
     if forge == "github":
         assert (tmp_path / "output").read_text() == f"digest={DIGEST}\n"
-        assert f"ghcr.io/my-org/hello-service@{DIGEST}" in (tmp_path / "summary").read_text()
+        summary = (tmp_path / "summary").read_text()
+        assert f"ghcr.io/my-org/hello-service@{DIGEST}" in summary
+        assert "# 22 of 22 rows passed" in summary
     else:
         assert (service.path / "digest.env").read_text() == f"DIGEST={DIGEST}\n"
 

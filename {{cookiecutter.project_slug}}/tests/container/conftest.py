@@ -3,6 +3,7 @@
     pytest tests/container                            builds this project and judges the image
     pytest tests/container --image NAME               judges any image of an HTTP service
     pytest tests/container --image NAME --scorecard   ends with a verdict on each row of the contract
+    pytest tests/container --explain 9                says why row 9 matters, and how to fix it
 
 What must be known of the service stands in pyproject.toml, `[tool.container-contract]`; for an image, options say it.
 Without an engine the tests are skipped, except in CI (the environment variable CI is set): there they fail.
@@ -18,7 +19,7 @@ import pytest
 
 from tests.container import configuration, docker
 from tests.container.configuration import Configuration
-from tests.container.scorecard import Scorecard
+from tests.container.scorecard import ROWS, Scorecard, explain, rows_of
 
 SKIPPED = pytest.StashKey[str]()
 SCORECARD = pytest.StashKey[Scorecard]()
@@ -37,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--port", type=int, help="the port the service listens on, if the image does not expose it")
     configuration.add_options(group)
     group.addoption("--scorecard", action="store_true", help="end with a table: one line a row, in place of tracebacks")
+    group.addoption(
+        "--explain", type=int, choices=ROWS, metavar="ROW", help="run nothing: why a row matters, how to fix it"
+    )
     group.addoption("--scorecard-file", type=Path, action="append", default=[], help="write it too: NAME.json, NAME.md")
 
 
@@ -57,10 +61,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Skip what is switched off, with the reason."""
     off = config.stash[CONFIGURATION].off
     for item in items:
-        names = [str(row.args[0]) for row in item.iter_markers("row")]
-        for name in (*names, item.name.partition("[")[0]):
+        for name in (*map(str, rows_of(item)), item.name.partition("[")[0]):
             if name in off:
                 item.add_marker(pytest.mark.skip(f"switched off: {off[name]}"))
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Explain a row, if asked to."""
+    row = config.getoption("--explain")
+    return list(explain(row, items)) if row else []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run nothing where a row is explained."""
+    return True if session.config.getoption("--explain") else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -161,7 +176,7 @@ def pytest_runtest_makereport(
     """
     report = yield
     card = item.config.stash[SCORECARD]
-    rows = [row.args[0] for row in item.iter_markers("row")]
+    rows = rows_of(item)
     if call.excinfo and call.excinfo.errisinstance(PageError):
         if card.rows[PAGE_ROW].status == "failed":
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, f"Skipped: not run: see row {PAGE_ROW}")

@@ -1,7 +1,10 @@
 """The scorecard: what each row of the contract says of an image, as a table, as JSON and as Markdown."""
 
+import inspect
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -87,25 +90,39 @@ class Scorecard:
         """Return the number of rows that passed or failed."""
         return sum(row.status in {"passed", "failed"} for row in self.rows.values())
 
+    @property
+    def verdict(self) -> str:
+        """Return "passed", "failed", or "incomplete" where a row was not asked, or fewer than half of them passed."""
+        statuses = {row.status for row in self.rows.values()}
+        if "failed" in statuses:
+            return "failed"
+        return "incomplete" if "not run" in statuses or 2 * self.passed < len(self.rows) else "passed"
+
     def summary(self) -> str:
-        """Return the verdict in one line."""
-        return f"{self.image}: {self.passed} of {self.applicable} rows passed"
+        """Return in one line how many rows passed, and what became of those that could neither pass nor fail."""
+        statuses = Counter(row.status for row in self.rows.values())
+        others = [f"{statuses[name]} {name}" for name in get_args(Status)[2:] if statuses[name]]
+        summary = ", ".join([f"{self.image}: {self.passed} of {self.applicable} rows passed", *others])
+        return f"{summary}: too little was asked to say that it passed" if self.verdict == "incomplete" else summary
 
     def print(self) -> None:
         """Print the table to the terminal."""
         table = Table("Row", "The contract", "Verdict", "Reason", title=self.summary(), title_justify="left")
         for row in self.rows.values():
             table.add_row(str(row.number), row.title, Text(row.status, STYLES.get(row.status, "dim")), Text(row.reason))
-        Console().print(table)
+        console = Console()
+        console.print(table)
+        if failed := next((row.number for row in self.rows.values() if row.status == "failed"), None):
+            console.print(f"Why a row matters, and how to fix it: pytest tests/container --explain {failed}")
 
     def write(self, path: Path) -> None:
         """Write the scorecard as JSON, or as Markdown if the name ends in .md."""
         path.write_text(self.as_markdown() if path.suffix == ".md" else self.as_json(), encoding="utf-8")
 
     def as_json(self) -> str:
-        """Return the image, the numbers of rows and all verdicts."""
+        """Return the image, the verdict, the numbers of rows and what became of each."""
         rows = [asdict(row) for row in self.rows.values()]
-        numbers = {"passed": self.passed, "applicable": self.applicable}
+        numbers = {"verdict": self.verdict, "passed": self.passed, "applicable": self.applicable}
         return json.dumps({"image": self.image, **numbers, "rows": rows}, indent=2) + "\n"
 
     def as_markdown(self) -> str:
@@ -115,6 +132,21 @@ class Scorecard:
             reason = row.reason.replace("|", "\\|")
             lines.append(f"| {row.number} | {row.title} | {row.status} | {reason} |")
         return "\n".join(lines) + "\n"
+
+
+def explain(row: int, items: Iterable[pytest.Item]) -> Iterator[str]:
+    """Yield what a row is about: the docstring of each of its tests, which says why it matters and how to fix it."""
+    yield f"Row {row}: {ROWS[row]}"
+    tests = {item.location[2].partition("[")[0]: item for item in items if row in rows_of(item)}
+    for name, item in tests.items():
+        yield f"\n  {name} ({item.location[0]})"
+        docstring = inspect.getdoc(getattr(item, "obj", None)) or "It has no docstring."
+        yield from (f"    {line}".rstrip() for line in docstring.splitlines())
+
+
+def rows_of(item: pytest.Item) -> list[int]:
+    """Return the rows that a test belongs to."""
+    return [row.args[0] for row in item.iter_markers("row")]
 
 
 def _reason(report: pytest.TestReport) -> str:
