@@ -27,6 +27,15 @@ def test_the_unit_tests_of_the_default_project_pass(project: BakedProject) -> No
     project.run("pytest", "tests/unit")
 
 
+def test_a_test_that_hangs_fails(bake: Bake) -> None:
+    project = bake()
+    hang = "import threading\n\n\ndef test_hang() -> None:\n    threading.Event().wait()\n"
+    (project.path / "tests/unit/test_hang.py").write_text(hang)
+
+    with pytest.raises(AssertionError, match=r"Timeout \(>1\.0s\) from pytest-timeout"):
+        project.run("pytest", "tests/unit/test_hang.py", "--override-ini=timeout=1")
+
+
 def test_a_project_with_other_answers_passes(bake: Bake) -> None:
     text = 'it\'s "quoted" \\ $HOME \u00e9 \U0001f40d'
     project = bake(project_name=text, project_slug="shop", description=text, owner="acme/web", port="65535")

@@ -25,6 +25,9 @@ SKIPPED = pytest.StashKey[str]()
 SCORECARD = pytest.StashKey[Scorecard]()
 CONFIGURATION = pytest.StashKey[Configuration]()
 PAGE_ROW = 12
+HERE = Path(__file__).parent
+# Of a test that hangs. On a busy machine with a slow index the builds of one take some minutes.
+SECONDS = 1200
 
 
 class PageError(AssertionError):
@@ -58,9 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is switched off, with the reason."""
+    """Skip what is switched off, with the reason; give a test the time of the builds it may be the first to need."""
     off = config.stash[CONFIGURATION].off
     for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(SECONDS))
         for name in (*map(str, rows_of(item)), item.name.partition("[")[0]):
             if name in off:
                 item.add_marker(pytest.mark.skip(f"switched off: {off[name]}"))
