@@ -1,8 +1,10 @@
 """The scorecard of the container contract: what it says of an image, and of its rows."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.conftest import Bake, BakedProject
+from tests.conftest import Bake, BakedProject, docker
 
 JUDGE = """
 from tests.container.scorecard import Scorecard
@@ -60,6 +62,18 @@ def test_a_failed_test_that_belongs_to_no_row_is_named(bake: Bake, engine: None)
 
     with pytest.raises(AssertionError, match=r"FAILED tests/container/test_ours\.py::test_ours"):
         project.run("pytest", "tests/container/test_ours.py", "--scorecard")
+
+
+@pytest.mark.container
+def test_it_names_the_engine(project: BakedProject, engine: None, tmp_path: Path) -> None:
+    cards = [tmp_path / "card.md", tmp_path / "card.json"]
+    options = ["--scorecard", *(f"--scorecard-file={card}" for card in cards), "-p", "no:cacheprovider"]
+
+    done = project.run("pytest", "tests/container/test_image.py::test_stop_signal_is_sigterm", *options).stdout
+
+    named = f"Docker Engine {docker('version', '--format', '{{.Server.Version}}').strip()} with "
+    for card in (done, *(card.read_text() for card in cards)):
+        assert named in card
 
 
 @pytest.mark.container

@@ -92,6 +92,7 @@ def engine(pytestconfig: pytest.Config) -> Iterator[None]:
             pytest.fail(message, pytrace=False)
         pytestconfig.stash[SKIPPED] = message
         pytest.skip(message)
+    pytestconfig.stash[SCORECARD].engine = docker.engine()
     yield
     docker.remove_leftovers()
 

@@ -84,6 +84,15 @@ def problem() -> str | None:
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["docker version failed"])[-1]
 
 
+def engine() -> str:
+    """Return what runs containers here and keeps images, such as "Docker Engine 26.1.5 with overlay2"."""
+    version, info = (json.loads(run(command, "--format", "json").stdout) for command in ("version", "info"))
+    if "Server" not in version:  # podman under the name of docker
+        return run("--version").stdout.strip()
+    name = version["Server"]["Components"][0]["Name"]
+    return f"{'Docker Engine' if name == 'Engine' else name} {version['Server']['Version']} with {info['Driver']}"
+
+
 def runtime() -> str:
     """Return which image the project's Dockerfile builds, slim or distroless: its default, or what the options say."""
     told = f"{(PROJECT / 'Dockerfile').read_text()}\n{os.environ.get('DOCKER_BUILD_OPTIONS', '')}"

@@ -58,6 +58,7 @@ class Scorecard:
     """The verdicts of a session, by row."""
 
     image: str
+    engine: str = ""
     rows: dict[int, Row] = field(default_factory=lambda: {n: Row(n, title) for n, title in ROWS.items()})
 
     def record(self, number: int, report: pytest.TestReport) -> None:
@@ -108,6 +109,7 @@ class Scorecard:
     def print(self) -> None:
         """Print the table to the terminal."""
         table = Table("Row", "The contract", "Verdict", "Reason", title=self.summary(), title_justify="left")
+        table.caption, table.caption_justify = self.engine, "left"
         for row in self.rows.values():
             table.add_row(str(row.number), row.title, Text(row.status, STYLES.get(row.status, "dim")), Text(row.reason))
         console = Console()
@@ -120,14 +122,21 @@ class Scorecard:
         path.write_text(self.as_markdown() if path.suffix == ".md" else self.as_json(), encoding="utf-8")
 
     def as_json(self) -> str:
-        """Return the image, the verdict, the numbers of rows and what became of each."""
+        """Return the image, the engine, the verdict, the numbers of rows and what became of each."""
         rows = [asdict(row) for row in self.rows.values()]
         numbers = {"verdict": self.verdict, "passed": self.passed, "applicable": self.applicable}
-        return json.dumps({"image": self.image, **numbers, "rows": rows}, indent=2) + "\n"
+        return json.dumps({"image": self.image, "engine": self.engine, **numbers, "rows": rows}, indent=2) + "\n"
 
     def as_markdown(self) -> str:
         """Return a heading and a table."""
-        lines = [f"# {self.summary()}", "", "| Row | The contract | Verdict | Reason |", "|---|---|---|---|"]
+        lines = [
+            f"# {self.summary()}",
+            "",
+            self.engine,
+            "",
+            "| Row | The contract | Verdict | Reason |",
+            "|---|---|---|---|",
+        ]
         for row in self.rows.values():
             reason = row.reason.replace("|", "\\|")
             lines.append(f"| {row.number} | {row.title} | {row.status} | {reason} |")
