@@ -75,7 +75,8 @@ def test_a_record_is_one_line_of_json(
     error = (Odd, ValueError(message), None) if failed else None
     record = logging.LogRecord("name", logging.INFO, "path", 1, message, tuple(arguments), error)  # type: ignore[arg-type]
     # A logger refuses to replace what a record has; all else goes into it as it is.
-    vars(record).update({key: value for key, value in extra.items() if key not in vars(record)})
+    more = {key: value for key, value in extra.items() if key not in vars(record)}
+    vars(record).update(more)
 
     line = modules["logs"].JsonFormatter().format(record)
 
@@ -85,6 +86,8 @@ def test_a_record_is_one_line_of_json(
     assert TIME.fullmatch(told["time"])
     assert (told["level"], told["logger"]) == ("INFO", "name")
     assert {"message", "request_id"} <= told.keys()
+    assert "logging_error" not in told, "a field costs all others"
+    assert len(told) == 5 + len(more) + failed
     if isinstance(message, str) and not arguments:
         assert told["message"] == message
 
