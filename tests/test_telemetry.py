@@ -77,8 +77,8 @@ def test_a_span_and_a_metric_are_sent_and_the_log_has_the_ids(
     assert [line for line in log if line["level"] not in {"INFO", "DEBUG"}] == []
     assert '"name": "http.server.request.duration"' in received
     assert received.count('"name": "GET /"') == 1
-    assert _base64(line["trace_id"]) in received
-    assert _base64(line["span_id"]) in received
+    assert f'"traceId": {_base64(line["trace_id"])}' in received
+    assert f'"spanId": {_base64(line["span_id"])}' in received
 
 
 def _base64(identity: object) -> str:
