@@ -82,6 +82,7 @@ def test_every_status_has_one_line(log: Log, status: int) -> None:
 
 def test_no_level_shows_what_a_client_keeps_secret(log: Log) -> None:
     log.caplog.set_level(logging.DEBUG)
+    log.caplog.set_level(logging.DEBUG, logger="gunicorn.access")
     log.access(status=500)
 
     assert len(log.lines()) == 1

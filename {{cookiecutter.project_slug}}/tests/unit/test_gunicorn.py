@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parents[2]
 # Each variable with a value that is not its default, and what must follow from it in gunicorn's own configuration.
 TOLD = {
     "PORT": ("8181", "bind", r":8181'\]$"),
-    "WEB_CONCURRENCY": ("3", "workers", "^3$"),
+    "WEB_CONCURRENCY": ("7", "workers", "^7$"),
     "THREADS": ("5", "threads", "^5$"),
     "GRACEFUL_TIMEOUT": ("11", "graceful_timeout", "^11$"),
     "TIMEOUT": ("13", "timeout", "^13$"),
