@@ -82,6 +82,7 @@ def test_the_slug_follows_the_name(bake: Bake) -> None:
         ("description", "{% if 1 %}{# x #}{% endif %}", "{ % if 1 %}{ # x #}{ % endif %}"),
         ("owner", "My Org", "my-org"),
         ("owner", "acme//web", "acme-web"),
+        ("owner", "x" * 200, "x" * 63),
         ("port", "80", "5000"),
         ("port", "65536", "5000"),
         ("port", "http", "5000"),
@@ -97,6 +98,36 @@ def test_a_bad_answer_is_refused(tmp_path: Path, name: str, value: str, example:
         f"ERROR: {name} {value[:80]!r} is not valid: use {RULES[name].words}, for example {example!r}."
     )
     assert list(tmp_path.iterdir()) == [], "something half-made stayed behind"
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "first_refused"),
+    [
+        ("project_name", "x" * 200, "x" * 201),
+        ("description", "x" * 200, "x" * 201),
+        ("project_slug", "x" * 63, "x" * 64),
+        ("owner", "x" * 128, "x" * 129),
+        ("owner", "a/" * 63 + "ab", "a/" * 64 + "a"),
+        ("port", "1024", "1023"),
+        ("port", "65535", "65536"),
+    ],
+)
+def test_a_limit_is_exactly_where_its_rule_says(name: str, last: str, first_refused: str) -> None:
+    nearest = RULES[name].nearest
+
+    assert nearest(last) == last
+    assert nearest(first_refused) != first_refused, f"{name} of {len(first_refused)} characters passes: {first_refused}"
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_good_answer_with_a_little_more_is_refused(name: str) -> None:
+    """A pattern that ends in `$` lets a line feed pass, one that ignores case a capital letter."""
+    answer = CHOICES[name][0] if name in CHOICES else {**DEFAULTS, "project_slug": "shop"}[name]
+    for more in (f"{answer}\n", f"\n{answer}", f"{answer} ", f" {answer}", f"{answer}\0", f"{answer}\u2028", ""):
+        assert RULES[name].nearest(more) != more, f"{name} {more!r} passes"
+    if RULES[name].words != pre_gen_project.TEXT.words and answer != answer.upper():
+        for other in (answer.upper(), answer.capitalize()):
+            assert RULES[name].nearest(other) != other, f"{name} {other!r} passes"
 
 
 @pytest.mark.container
@@ -290,8 +321,23 @@ def test_choices_of_a_replay_are_checked(tmp_path: Path, name: str) -> None:
     words = f"one of {', '.join(CHOICES[name])}, for example {DEFAULTS[name]!r}."
     assert refusal("2.7", str(TEMPLATE), "/") == f"ERROR: {name} '2.7' is not valid: use {words}"
     assert refusal("2.7", beside, str(tmp_path)) == f"ERROR: {name} '2.7' is not valid: use {words}"
+    capital = f"{CHOICES[name][0].capitalize()} "
+    assert refusal(capital, beside, str(tmp_path)) == f"ERROR: {name} {capital!r} is not valid: use {words}"
     lost = refusal("2.7: x", beside, str(tmp_path / "gone"))
     assert lost.startswith(f"ERROR: {name} '2.7: x' is not valid: use a-z and 0-9, joined by ")
+
+
+def test_a_line_feed_at_the_end_of_an_answer_is_refused(tmp_path: Path) -> None:
+    """Where it evaluates an answer, cookiecutter takes it away, but not from a replay."""
+    context = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
+    answers = {name: f"{answer}\n" for name, answer in {**DEFAULTS, "project_slug": "shop"}.items()}
+    replay = tmp_path / "replay.json"
+    replay.write_text(json.dumps({"cookiecutter": {**context, **answers}}))
+    refused = _cookiecutter(tmp_path, "--replay-file", str(replay)).stderr.splitlines()
+
+    assert [line.split(" is not valid")[0] for line in refused if line.startswith("ERROR")] == [
+        f"ERROR: {name} {answer!r}" for name, answer in answers.items()
+    ]
 
 
 def test_numbers_from_python_are_as_good_as_text(tmp_path: Path) -> None:

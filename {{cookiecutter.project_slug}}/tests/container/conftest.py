@@ -12,6 +12,7 @@ Without an engine the tests are skipped, except in CI (the environment variable 
 import json
 import os
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,13 +163,26 @@ def service(image: docker.Image) -> Iterator[docker.Container]:
         yield container
 
 
-@pytest.fixture
-def slow_service(image: docker.Image) -> Iterator[docker.Container]:
-    """Return a serving container of its own, which has the pages of injected/sitecustomize.py."""
-    with docker.started(image, *image.with_contract_pages) as container:
+@contextmanager
+def _with_contract_pages(image: docker.Image, *options: str) -> Iterator[docker.Container]:
+    with docker.started(image, *image.with_contract_pages, *options) as container:
         container.wait_until_serving()
         if container.request("/contract/worker").status != 200:
             pytest.skip("not applicable: only a Flask application can be given a slow page from outside")
+        yield container
+
+
+@pytest.fixture
+def slow_service(image: docker.Image) -> Iterator[docker.Container]:
+    """Return a serving container of its own, which has the pages of injected/sitecustomize.py."""
+    with _with_contract_pages(image) as container:
+        yield container
+
+
+@pytest.fixture(scope="module")
+def talkative(image: docker.Image) -> Iterator[docker.Container]:
+    """Return a container with the same pages that is told to show all it knows, for tests that only ask questions."""
+    with _with_contract_pages(image, "--env=LOG_LEVEL=debug", "--env=FLASK_DEBUG=1") as container:
         yield container
 
 

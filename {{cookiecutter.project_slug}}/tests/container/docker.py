@@ -311,11 +311,37 @@ class Container:
         return "127.0.0.1", int(published[0].rsplit(":", 1)[1])
 
     @property
+    def inspected(self) -> dict[str, Any]:
+        """Return all that the engine says of the container."""
+        inspected: list[dict[str, Any]] = json.loads(run("container", "inspect", self.identity).stdout)
+        return inspected[0]
+
+    @property
     def state(self) -> dict[str, Any]:
         """Return Running, ExitCode, OOMKilled, Health and so on."""
-        inspected: list[dict[str, Any]] = json.loads(run("container", "inspect", self.identity).stdout)
-        state: dict[str, Any] = inspected[0]["State"]
+        state: dict[str, Any] = self.inspected["State"]
         return state
+
+    @property
+    def shared(self) -> list[str]:
+        """Return what the container has of the host or of other containers: namespaces, devices, files, privileges.
+
+        Volumes are its own, and so are files of the project that it can only read.
+        """
+        inspected = self.inspected
+        given = inspected["HostConfig"]
+        # Not CgroupnsMode: on a host with cgroup version 1 that is always the host's.
+        modes = {name: given.get(name) or "" for name in ("PidMode", "IpcMode", "NetworkMode", "UTSMode", "UsernsMode")}
+        more = ("Privileged", "CapAdd", "Devices", "DeviceRequests", "DeviceCgroupRules", "VolumesFrom", "GroupAdd")
+        return [
+            *(f"{name}={mode}" for name, mode in modes.items() if mode.startswith(("host", "container:"))),
+            *(f"{name}={given[name]}" for name in more if given.get(name)),
+            *(
+                f"{mount['Source']} as {mount['Destination']}"
+                for mount in inspected["Mounts"]
+                if mount["Type"] == "bind" and (mount["RW"] or not Path(mount["Source"]).is_relative_to(PROJECT))
+            ),
+        ]
 
     def workers(self) -> list[int]:
         """Return the processes that the service has started, by their numbers inside the container."""
@@ -334,7 +360,10 @@ class Container:
         return len(self.workers())
 
     def signal(self, name: str, processes: list[int]) -> None:
-        """Send a signal to processes of the container."""
+        """Send a signal to processes of the container; refuse where their numbers may be those of others."""
+        mode = self.inspected["HostConfig"]["PidMode"]
+        if mode not in {"", "private"}:
+            raise DockerError(f"PidMode is {mode}: {name} would reach processes outside of the container; remove pid")
         self._python(f"import os, signal; [os.kill(number, signal.{name}) for number in {processes}]")
 
     def _python(self, program: str) -> str:
@@ -348,8 +377,7 @@ class Container:
 
     def serves_over_ipv6(self) -> bool:
         """Tell whether there is an HTTP response at the container's own address of IPv6."""
-        inspected = json.loads(run("container", "inspect", self.identity).stdout)[0]
-        (network,) = inspected["NetworkSettings"]["Networks"].values()
+        (network,) = self.inspected["NetworkSettings"]["Networks"].values()
         target = (network["GlobalIPv6Address"], self.service_port)
         connect = "import socket; s = socket.socket(socket.AF_INET6); s.settimeout(5)"
         ask = f"error = s.connect_ex({target!r}); error or s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')"
@@ -457,8 +485,7 @@ def started(
 
 def network_of(identity: str) -> str:
     """Return the name of a network that a container is in."""
-    inspected = json.loads(run("container", "inspect", identity).stdout)[0]
-    return str(next(iter(inspected["NetworkSettings"]["Networks"])))
+    return str(next(iter(Container(identity, 0).inspected["NetworkSettings"]["Networks"])))
 
 
 def with_needs(file: Path, reference: str, environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

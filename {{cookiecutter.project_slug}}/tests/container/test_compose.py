@@ -103,20 +103,45 @@ def test_what_compose_promises_is_in_force(web: docker.Container, option: str, v
 
     Fix: do not soften compose.yaml.
     """
-    given = _host_config(web)[option]
+    given = web.inspected["HostConfig"][option]
 
     assert given == value, f"{option} of the running container is {given!r}, not {value!r}"
 
 
-def _host_config(web: docker.Container) -> dict[str, Any]:
-    inspected: list[dict[str, Any]] = json.loads(docker.run("container", "inspect", web.identity).stdout)
-    return dict(inspected[0]["HostConfig"])
+def test_nothing_of_the_host_is_shared(web: docker.Container) -> None:
+    """Whoever breaks in owns what the container shares; with the engine's socket or the host's processes, the host.
+
+    Fix: no pid, ipc, network_mode, devices or folder of the host in compose.yaml; a volume instead.
+    """
+    assert not web.shared, f"the service shares with the host: {', '.join(web.shared)}"
+
+
+def test_only_its_port_is_published(web: docker.Container) -> None:
+    """Another port that is published is another way in, past whatever stands in front. Fix: ports in compose.yaml."""
+    published = [port for port, host in web.inspected["NetworkSettings"]["Ports"].items() if host]
+
+    assert published == [f"{web.service_port}/tcp"], f"published: {', '.join(published)}"
+
+
+def test_its_environment_is_what_is_meant(web: docker.Container, image: docker.Image, told: Configuration) -> None:
+    """What compose.yaml sets, `.env` can no more; TRUSTED_HOPS or FLASK_DEBUG there is a hole in every installation.
+
+    Fix: what a place needs goes to its `.env`; what the service cannot do without, to `environment` in
+    [tool.container-contract] as well.
+    """
+    file = docker.PROJECT / ".env"
+    meant = {"PORT", *told.environment, *(f"{name}_FILE" for name in told.environment)}
+    meant |= {line.partition("=")[0].strip() for line in (file.read_text().splitlines() if file.exists() else ())}
+    given = set(web.inspected["Config"]["Env"]) - set(image.config["Env"])
+    more = sorted(variable for variable in given if variable.partition("=")[0] not in meant)
+
+    assert not more, f"compose.yaml sets what nothing says that the service needs: {', '.join(more)}"
 
 
 def test_every_resource_has_a_limit(web: docker.Container, compose: list[str], told: Configuration) -> None:
     """A service without limits takes the whole host along. Fix: deploy.resources in compose.yaml."""
     resources = _resolved(compose)["services"]["web"].get("deploy", {}).get("resources", {})
-    limits, given = resources.get("limits", {}), _host_config(web)
+    limits, given = resources.get("limits", {}), web.inspected["HostConfig"]
     missing = [name for name in ("cpus", "memory", "pids") if name not in limits]
     assert not missing, f"no limit for: {', '.join(missing)}"
 
@@ -145,7 +170,7 @@ def test_the_kernel_enforces_it(web: docker.Container, told: Configuration) -> N
     seen = docker.run("exec", web.identity, "python3", "-I", "-S", "-c", LOOK_INSIDE).stdout.splitlines()
 
     assert seen == ["uid 10001 capabilities 0 0", "no new privileges 1", "Read-only file system"]
-    cpus, memory = math.ceil(_host_config(web)["NanoCpus"] / 10**9), _host_config(web)["Memory"]
+    cpus, memory = math.ceil(web.inspected["HostConfig"]["NanoCpus"] / 10**9), web.inspected["HostConfig"]["Memory"]
     fitting = 1 + (memory - told.budget.first_worker_bytes) // told.budget.worker_bytes
     expected = max(1, min(cpus + 1, (os.cpu_count() or 1) + 1, fitting))
     assert web.wait_for_workers(expected) == expected, "the workers do not follow the limits"
@@ -182,7 +207,9 @@ def test_the_grace_period_is_longer_than_a_stop_takes(compose: list[str]) -> Non
 
     Fix: stop_grace_period > DRAIN_DELAY + GRACEFUL_TIMEOUT.
     """
-    default = {item.name: item.metadata["default"] for item in fields(Settings)}
-    grace = _resolved(compose)["services"]["web"]["stop_grace_period"]
+    web = _resolved(compose)["services"]["web"]
+    default = {item.name.upper(): item.metadata["default"] for item in fields(Settings)}
+    takes = {**default, **(web.get("environment") or {})}
+    grace = web["stop_grace_period"]
 
-    assert default["drain_delay"] + default["graceful_timeout"] < int(grace.removesuffix("s"))
+    assert int(takes["DRAIN_DELAY"]) + int(takes["GRACEFUL_TIMEOUT"]) < int(grace.removesuffix("s"))

@@ -4,10 +4,13 @@ import gzip
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 
+from app.settings import Settings
 from tests.container import docker
 from tests.container.configuration import Configuration
 
@@ -83,6 +86,21 @@ def test_health_check_fails_where_nothing_listens(built: docker.Image) -> None:
     assert done.returncode == 1, f"exit code {done.returncode} without a service: {done.stdout}{done.stderr}"
 
 
+@pytest.mark.row(3)
+def test_a_service_that_hangs_is_noticed_soon(built: docker.Image) -> None:
+    """Whoever asks too seldom, or forgives too often, restarts a service that hangs long after its users have gone.
+
+    At most two minutes, and each probe a few seconds. Fix: HEALTHCHECK --interval=30s --timeout=3s --retries=3.
+    """
+    check = built.config.get("Healthcheck") or {}
+    # Nanoseconds; what is not set has Docker's default.
+    interval, timeout = ((check.get(name) or 30 * 10**9) / 10**9 for name in ("Interval", "Timeout"))
+    retries = check.get("Retries") or 3
+
+    assert interval * retries <= 120, f"--interval={interval:g}s and --retries={retries}: noticed after minutes"
+    assert timeout <= interval, f"--timeout={timeout:g}s: a probe that hangs is noticed late; --timeout=3s"
+
+
 @pytest.mark.row(4)
 @pytest.mark.parametrize("name", ["title", "description", "version", "revision", "created", "base.name"])
 def test_label_is_there(built: docker.Image, name: str) -> None:
@@ -110,6 +128,24 @@ def test_the_base_is_the_one_of_the_dockerfile(built: docker.Image) -> None:
 
     assert named, "the Dockerfile has no FROM"
     assert built.labels["org.opencontainers.image.base.name"] == named[1]
+
+
+@pytest.fixture(scope="module")
+def lookups(built: docker.Image) -> dict[str, Any]:
+    """Return what a program finds in the image."""
+    found: dict[str, Any] = built.run_injected("lookups.py")
+    return found
+
+
+@pytest.mark.row(4)
+@pytest.mark.usefixtures("own")
+def test_python_is_the_one_of_the_base(built: docker.Image, lookups: dict[str, Any]) -> None:
+    """A stage on another base ships what neither the label nor CI knows of. Fix: one FROM python:…, for all stages."""
+    base = built.labels["org.opencontainers.image.base.name"]
+    named = re.search(r":(\d+\.\d+(\.\d+)?)", base)
+
+    assert named, f"the label base.name is {base}: it names no version of Python, as python:3.14-slim-trixie does"
+    assert f"{lookups['python']}.".startswith(f"{named[1]}."), f"Python {lookups['python']} in an image from {base}"
 
 
 @pytest.mark.row(5)
@@ -154,6 +190,37 @@ def test_a_distroless_image_has_neither_shell_nor_package_manager(built: docker.
     assert not found or docker.runtime() == "slim", f"in a distroless image: {found}"
 
 
+# Names of what is secret. That of the key which the official image is checked by is none.
+SECRET = re.compile(r"(?i)(?!GPG_KEY$)\w*((PASS(WORD|WD|PHRASE)|SECRET|TOKEN|CREDENTIAL)\w*|_PWD|KEY|DSN)(?<!_FILE)")
+LOGIN = re.compile(r"://[^/@\s:]*:[^/@\s]+@")
+
+
+@pytest.mark.row(7)
+@pytest.mark.usefixtures("own")
+def test_no_variable_of_the_image_holds_a_secret(built: docker.Image) -> None:
+    """Whoever can pull the image reads its variables, its labels and the arguments of its build.
+
+    Fix: no ENV and no ARG for it; pass it at run time, or to a build by --mount=type=secret.
+    """
+    own = {item.name.upper() for item in fields(Settings) if not item.metadata["shown"]}
+    given = [*(built.config.get("Env") or ()), *(f"{name}={value}" for name, value in built.labels.items())]
+    given += re.findall(r"\b[A-Z][A-Z0-9_]*=\S+", built.history)
+    pairs = [one.partition("=")[::2] for one in given]
+    found = [name for name, value in pairs if value and (SECRET.fullmatch(name) or name in own or LOGIN.search(value))]
+
+    assert not found, f"everybody who pulls the image reads {', '.join(dict.fromkeys(found))}"
+
+
+@pytest.mark.row(8)
+@pytest.mark.usefixtures("own")
+def test_certificates_time_zones_and_names_are_found(lookups: dict[str, Any]) -> None:
+    """What is opened by its name is missed first by the request that needs it, such as one to another service by TLS.
+
+    Fix: distroless.sh, where certificates, time zones and names are copied.
+    """
+    assert not lookups["missing"], f"in the image there is no way to find {', '.join(lookups['missing'])}"
+
+
 @pytest.mark.row(8)
 def test_every_extension_of_python_can_be_loaded(built: docker.Image) -> None:
     """An extension whose library is missing fails when a request needs it first. Fix: copy what `ldd` names."""
@@ -191,20 +258,24 @@ def test_a_start_writes_no_bytecode(image: docker.Image) -> None:
 def test_code_is_not_writable(built: docker.Image) -> None:
     """Who can change the code that runs has more than a bug to use: it survives the next restart of the worker.
 
-    Fix: let everything belong to root, readable by all; no chown to the user of the service.
+    Who can write to a folder can put another file in the place of each that is in it. Fix: let everything belong to
+    root, readable by all; no chown to the user of the service.
     """
     user, _, group = built.config.get("User", "").partition(":")
+    suffixes = (".py", ".pyc", ".so", "/pyvenv.cfg")
+    code = {path for path in built.files if path.endswith(suffixes) or "/site-packages" in path}
+    code |= {path for path in built.files if path.startswith("/srv/")}
+    folders = {str(folder) for path in code for folder in PurePosixPath(path).parents}
     writable = [
         path
         for path, file in built.files.items()
-        if path.endswith((".py", ".pyc", ".so", "/pyvenv.cfg")) or "/site-packages" in path
-        if not file.issym()
+        if path in code | folders and not file.issym()
         if file.mode & stat.S_IWOTH
         or (file.mode & stat.S_IWUSR and str(file.uid) == user)
         or (file.mode & stat.S_IWGRP and str(file.gid) in {group, "0"})
     ]
 
-    assert not writable, f"the service could change {len(writable)} of its files: {writable[:5]} …"
+    assert not writable, f"the service could change {len(writable)} of its files and folders: {writable[:5]} …"
 
 
 @pytest.mark.row(9)

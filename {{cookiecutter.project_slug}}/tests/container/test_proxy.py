@@ -57,8 +57,32 @@ def test_the_proxy_alone_can_be_reached(compose: list[str], proxy: docker.Contai
     """Who reaches a replica past the proxy can forge addresses and hold its threads. Fix: ports: !reset []."""
     assert proxy.page.problem(proxy.request()) is None
     for replica in REPLICAS:
-        identity = docker.run(*compose, "ps", "--quiet", replica).stdout.strip()
-        assert not docker.run("port", identity).stdout, f"{replica} is published"
+        assert not docker.run("port", _container(compose, replica).identity).stdout, f"{replica} is published"
+    assert docker.run("port", proxy.identity).stdout.startswith("8080/tcp -> ")
+    assert len(docker.run("port", proxy.identity).stdout.splitlines()) == 1, "the proxy publishes more than one port"
+
+
+def _container(compose: list[str], service: str) -> docker.Container:
+    return docker.Container(docker.run(*compose, "ps", "--quiet", service).stdout.strip(), int(PORT))
+
+
+@pytest.mark.usefixtures("proxy")
+@pytest.mark.parametrize("service", ["proxy", *REPLICAS])
+def test_nothing_of_the_host_is_shared(compose: list[str], service: str) -> None:
+    """Whoever breaks in owns what a container shares with the host, and may write to what is not read-only.
+
+    Fix: no pid, ipc, network_mode, devices or folder of the host, and read_only, cap_drop and no-new-privileges as they
+    are.
+    """
+    container = _container(compose, service)
+    given = container.inspected["HostConfig"]
+
+    assert not container.shared, f"{service} shares with the host: {', '.join(container.shared)}"
+    assert given["ReadonlyRootfs"], f"{service} can write to its file system"
+    assert given["CapDrop"] == ["ALL"], f"{service} keeps capabilities"
+    assert given["SecurityOpt"] == ["no-new-privileges:true"], f"{service} can gain privileges"
+    for limit in ("Memory", "NanoCpus", "PidsLimit"):
+        assert given[limit], f"{service} has no limit: {limit}"
 
 
 def test_a_client_cannot_choose_its_address(proxy: docker.Container) -> None:
@@ -70,9 +94,11 @@ def test_a_client_cannot_choose_its_address(proxy: docker.Container) -> None:
         X_Forwarded_Proto="https",
         X_Forwarded_Host="evil.example",
     )
-    address, scheme, host = seen.body.decode().split()
+    address, scheme, host, _ = seen.body.decode().split()
 
     assert address != "192.0.2.1"
+    networks = proxy.inspected["NetworkSettings"]["Networks"].values()
+    assert address not in {network["IPAddress"] for network in networks}, "all clients have the address of the proxy"
     assert (scheme, host) == ("http", "shop.example")
 
 

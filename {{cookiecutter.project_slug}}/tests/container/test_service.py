@@ -41,6 +41,26 @@ def test_client_errors_are_told_as_such(service: docker.Container, method: str, 
     assert b"Traceback" not in response.body
 
 
+SECURE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": ".+", "Content-Security-Policy": "default-src .+"}
+
+
+@pytest.mark.row(12)
+@pytest.mark.usefixtures("own")
+def test_a_failure_is_told_and_nothing_else_of_it(talkative: docker.Container) -> None:
+    """What an exception says is for the log: in a page it shows an intruder paths, code and secrets.
+
+    So it is with FLASK_DEBUG=1 and LOG_LEVEL=debug, and the page has all its headers. Fix: app/middleware.py,
+    app/errors.py.
+    """
+    response = talkative.request("/contract/exit?3", Accept="text/html", X_Request_ID="failure")
+
+    assert response.status == 500
+    for name, value in SECURE.items():
+        assert re.fullmatch(value, response.headers.get(name, "")), f"a response with status 500 lacks {name}"
+    shown = re.search(rb"Traceback|SystemExit|File &#34;|__debugger__|EVALEX", response.body)
+    assert not shown, f"the page shows what has failed, and where: {shown and shown[0]!r}"
+
+
 @pytest.mark.row(12)
 @pytest.mark.usefixtures("own")
 def test_errors_are_problem_details(service: docker.Container) -> None:
@@ -63,18 +83,56 @@ def test_an_oversize_body_is_refused(service: docker.Container) -> None:
     assert service.send(head).split(b"\r\n")[0].split()[1:2] == [b"413"]
 
 
+FORGED = b"""GET /contract/client HTTP/1.0
+Host: shop.example
+X-Forwarded-For: 192.0.2.1, 192.0.2.2
+X-Forwarded-Host: far.example, near.example
+X-Forwarded-Port: 1, 1
+X-Forwarded-Prefix: /forged, /forged
+X-Forwarded-Proto: %s
+X-Real-IP: 192.0.2.3
+Forwarded: for=192.0.2.4;host=evil.example;proto=https
+SCRIPT_NAME: /contract
+REMOTE_ADDR: 192.0.2.5
+
+""".replace(b"\n", b"\r\n")
+
+
+@pytest.mark.row(12)
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("hops", "proto", "seen"),
+    [
+        (0, b"https", r"(?!192\.0\.2\.)\S+ http shop\.example /"),
+        (1, b"http, https", r"192\.0\.2\.2 https near\.example /"),
+        (2, b"https, http", r"192\.0\.2\.1 https far\.example /"),
+    ],
+    ids=["no proxy", "one proxy", "two proxies"],
+)
+def test_as_many_proxies_are_believed_as_there_are(image: docker.Image, hops: int, proto: bytes, seen: str) -> None:
+    """Rate limits, audits and links rely on what a proxy says of a client; a client can say the same of itself.
+
+    Fix: TRUSTED_HOPS alone decides (app/security.py), and gunicorn itself trusts nobody (forwarded_allow_ips = "").
+    """
+    with docker.started(image, *image.with_contract_pages, f"--env=TRUSTED_HOPS={hops}") as container:
+        container.wait_until_serving()
+        told = container.send(FORGED % proto).partition(b"\r\n\r\n")[2].decode()
+
+    assert re.fullmatch(seen, told), f"with TRUSTED_HOPS={hops}, views see the client as: {told[:100]}"
+
+
 READ = b"POST /contract/read HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
 
 
 @pytest.mark.row(12)
-def test_an_oversize_chunked_body_is_refused_and_not_cut(slow_service: docker.Container) -> None:
+def test_an_oversize_chunked_body_is_refused_and_not_cut(talkative: docker.Container) -> None:
     """A limit that cuts makes a broken file out of a large one, and nobody hears of it.
 
     Fix: count what is read, and respond with 413 where it is too much (app/bodies.py).
     """
     chunks = b"100000\r\n%s\r\n" % bytes(MIB) * 8 + b"0\r\n\r\n"
 
-    assert slow_service.send(READ + b"Transfer-Encoding: chunked\r\n\r\n" + chunks).split()[1:2] == [b"413"]
+    assert talkative.send(READ + b"Transfer-Encoding: chunked\r\n\r\n" + chunks).split()[1:2] == [b"413"]
 
 
 @pytest.mark.row(12)
@@ -101,20 +159,21 @@ def test_a_client_that_is_still_sending_gets_the_refusal(image: docker.Image) ->
         pytest.param(b"Transfer-Encoding: chunked\r\n\r\nfive\r\nhello", id="malformed size"),
     ],
 )
-def test_a_body_that_ends_early_is_not_taken_for_whole(slow_service: docker.Container, rest: bytes) -> None:
+def test_a_body_that_ends_early_is_not_taken_for_whole(talkative: docker.Container, rest: bytes) -> None:
     """A connection that breaks in an upload must not become half a document in a database, nor an alarm at night.
 
     Fix: compare what came with what was announced, and respond with 400 (app/bodies.py).
     """
-    assert slow_service.send(READ + rest, end=True).split()[1:2] == [b"400"]
-    errors = [line for line in slow_service.logs if '"ERROR"' in line or "Traceback" in line]
+    before = len(talkative.logs)
+    assert talkative.send(READ + rest, end=True).split()[1:2] == [b"400"]
+    errors = [line for line in talkative.logs[before:] if '"ERROR"' in line or "Traceback" in line]
     assert not errors, f"the client's fault is logged as the service's: {errors[:1]}"
 
 
 @pytest.mark.row(12)
-def test_a_client_that_asks_before_it_sends_gets_an_answer(slow_service: docker.Container) -> None:
+def test_a_client_that_asks_before_it_sends_gets_an_answer(talkative: docker.Container) -> None:
     """With a large body, curl and many libraries send `Expect: 100-continue` and wait. Fix: keep gunicorn's parser."""
-    with slow_service.open_socket() as connection:
+    with talkative.open_socket() as connection:
         connection.sendall(READ + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
         answer = connection.recv(1000)
         assert answer.startswith(b"HTTP/1.1 "), answer
@@ -136,12 +195,12 @@ def test_a_view_cannot_end_its_worker(slow_service: docker.Container) -> None:
 
 
 @pytest.mark.row(12)
-def test_a_temporary_file_has_a_place(slow_service: docker.Container) -> None:
+def test_a_temporary_file_has_a_place(talkative: docker.Container) -> None:
     """Flask keeps large uploads in temporary files, and fails where there is no place for one.
 
     Fix: TMPDIR=/dev/shm, or a tmpfs.
     """
-    assert slow_service.request("/contract/temporary").status == 200
+    assert talkative.request("/contract/temporary").status == 200
 
 
 @pytest.mark.row(12)
@@ -213,6 +272,47 @@ def test_a_request_can_be_followed_by_its_id(service: docker.Container) -> None:
     assert len(lines) == 1, f"{len(lines)} access lines with the id {identity}"
     assert (lines[0]["method"], lines[0]["path"], lines[0]["status"]) == ("GET", service.page.path, service.page.status)
     assert isinstance(lines[0]["duration_ms"], float)
+
+
+FIELDS = {"time", "level", "logger", "message", "request_id", "method", "path", "status", "duration_ms"}
+
+
+@pytest.mark.row(13)
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("path", ["", "/no/such/page", "/contract/exit?3"])
+def test_every_request_has_one_line_with_exactly_these_fields(talkative: docker.Container, path: str) -> None:
+    """Alarms and bills count lines; a field more is a promise, or somebody's address. Fix: app/access_log.py."""
+    identity = f"line-{time.time_ns()}"
+    status = talkative.request(path, X_Request_ID=identity).status
+    lines = [line for line in _access_lines(talkative) if line["request_id"] == identity]
+
+    assert len(lines) == 1, f"{len(lines)} access lines of a request with status {status}"
+    assert lines[0].keys() == FIELDS, f"fields too many or too few: {sorted(lines[0].keys() ^ FIELDS)}"
+    assert (lines[0]["path"], lines[0]["status"]) == (path.partition("?")[0] or talkative.page.path, status)
+
+
+@pytest.mark.row(13)
+@pytest.mark.usefixtures("own")
+def test_no_line_holds_what_a_client_keeps_secret(talkative: docker.Container) -> None:
+    """Logs are read by many and kept for long. At LOG_LEVEL=debug too, they hold no query, password or cookie.
+
+    Fix: log names and numbers, not whole requests, headers or bodies.
+    """
+    canary = f"canary-{time.time_ns()}"
+    for path in (talkative.page.path, "/no/such/page", "/contract/client", "/contract/exit", "/healthz"):
+        query = "3" if path == "/contract/exit" else f"token={canary}"
+        secret = {"Authorization": f"Bearer {canary}", "Cookie": f"session={canary}", "X_API_Key": canary}
+        talkative.request(f"{path}?{query}", method="GET", timeout=10, **secret)
+    body = f"password={canary}".encode()
+    form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n" % len(body)
+    talkative.send(READ + form + body)
+    talkative.send(f"GET /?{canary} HTTP/9.9\r\nCookie: {canary}\r\n\r\n".encode())
+    time.sleep(0.5)  # a server may hold its lines back for a moment
+
+    lines = talkative.logs
+    assert any('"DEBUG"' in line for line in lines), "LOG_LEVEL=debug has no effect"
+    shown = [line for line in lines if canary in line]
+    assert not shown, f"what a client keeps secret is in the log: {shown[:1]}"
 
 
 @pytest.mark.row(13)
@@ -422,6 +522,54 @@ def test_the_number_of_workers_is_taken_from_the_environment(image: docker.Image
     with docker.started(image, "--env", f"WEB_CONCURRENCY={count}") as container:
         container.wait_until_serving()
         assert container.wait_for_workers(count) == count
+
+
+@pytest.mark.row(17)
+@pytest.mark.usefixtures("own")
+def test_a_setting_has_its_effect(image: docker.Image) -> None:
+    """A setting that is read, checked and then ignored is found at night.
+
+    Fix: gunicorn.conf.py, app/middleware.py and app/logs.py; nothing may overrule them.
+    """
+    told = "GRACEFUL_TIMEOUT=1 TIMEOUT=2 KEEP_ALIVE=1 MAX_BODY_BYTES=10 LOG_LEVEL=warning LOG_FORMAT=text"
+    variables = [f"--env={variable}" for variable in ("WEB_CONCURRENCY=1", *told.split())]
+    with docker.started(image, *image.with_contract_pages, *variables) as container, ThreadPoolExecutor() as client:
+        container.wait_until_serving()
+        for size, status in ((10, b"200"), (11, b"413")):
+            answer = container.send(READ + b"Content-Length: %d\r\n\r\n" % size + bytes(size))
+            assert answer.split()[1:2] == [status], f"MAX_BODY_BYTES=10: {answer[:20]!r} to a body of {size} bytes"
+
+        with container.open_socket() as connection:
+            connection.settimeout(30)
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            try:
+                while connection.recv(1000):
+                    pass
+            except TimeoutError:
+                pytest.fail("KEEP_ALIVE=1: a connection that is idle is still open after 30 s")
+
+        stuck = set(container.workers())
+        container.signal("SIGSTOP", list(stuck))
+        deadline = time.monotonic() + 25
+        while stuck & set(container.workers()):
+            assert time.monotonic() < deadline, "TIMEOUT=2: a worker that shows no life is not replaced within 25 s"
+            time.sleep(0.1)
+        container.wait_until_serving()
+
+        lines = container.logs
+        shown = [line for line in lines if re.search(r"\b(DEBUG|INFO)\b", line)]
+        assert not shown, f"LOG_LEVEL=warning: {shown[:1]}"
+        assert lines, "LOG_LEVEL=warning: that a worker was replaced is not logged"
+        assert not any(map(_is_json_object, lines)), "LOG_FORMAT=text: lines are still JSON"
+
+        slow = client.submit(container.request, "/contract/sleep?5", timeout=20)
+        deadline = time.monotonic() + 10
+        while "contract: asleep" not in container.logs:
+            assert time.monotonic() < deadline, "the request is not in flight after 10 s: this proves nothing"
+            time.sleep(0.05)
+        container.stop()
+
+    assert slow.exception(), "GRACEFUL_TIMEOUT=1: a request was waited for until its end, for 5 s"
 
 
 def _bad_values() -> list[tuple[str, str]]:

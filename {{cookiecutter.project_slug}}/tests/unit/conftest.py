@@ -1,5 +1,7 @@
 """Fixtures of the unit tests: the application and a client that talks to it without a server."""
 
+from collections.abc import Callable
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -24,6 +26,22 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def alone(app: Flask) -> None:
     """Take away what your code adds to every request and error: error pages, logins, tokens of forms."""
+    _take_away_yours(app)
+
+
+@pytest.fixture
+def told() -> Callable[..., Flask]:
+    """Return a function that makes the application with variables of its own, and without what your code adds."""
+
+    def make(**variables: str) -> Flask:
+        app = create_app(Settings.from_environ({**NEEDED, **variables}))
+        _take_away_yours(app)
+        return app
+
+    return make
+
+
+def _take_away_yours(app: Flask) -> None:
     for added in (app.before_request_funcs, app.after_request_funcs, app.error_handler_spec):
         added.clear()
     errors.init_app(app)

@@ -26,7 +26,8 @@ class Log:
     def access(self, path: str | None = "/a", status: str | int = "200 OK", method: str | None = "GET") -> None:
         """Log the end of a request."""
         request = SimpleNamespace(method=method, path=path, uri=f"{path}?password=hunter2", query="password=hunter2")
-        environ = {"QUERY_STRING": "password=hunter2", "RAW_URI": request.uri}
+        request.headers = [("AUTHORIZATION", "Bearer hunter2"), ("COOKIE", "session=hunter2")]
+        environ = {"QUERY_STRING": "password=hunter2", "RAW_URI": request.uri, "HTTP_COOKIE": "session=hunter2"}
         self.logger.access(SimpleNamespace(status=status), request, environ, timedelta(microseconds=1500))
 
     def lines(self) -> list[dict[str, Any]]:
@@ -70,6 +71,22 @@ def test_an_access_line_of_a_trace_has_its_ids(log: Log) -> None:
     without, line = log.lines()
     assert line.keys() - without.keys() == {"trace_id", "span_id"}
     assert (line["trace_id"], line["span_id"]) == (TRACE, SPAN)
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 404, 413, 500, 503])
+def test_every_status_has_one_line(log: Log, status: int) -> None:
+    log.access(status=f"{status} Reason")
+
+    assert [line["status"] for line in log.lines()] == [status], "one line a request, whatever its status"
+
+
+def test_no_level_shows_what_a_client_keeps_secret(log: Log) -> None:
+    log.caplog.set_level(logging.DEBUG)
+    log.caplog.set_level(logging.DEBUG, logger="gunicorn.access")
+    log.access(status=500)
+
+    assert len(log.lines()) == 1
+    assert "hunter2" not in log.caplog.text, "query, Authorization or Cookie is in the log"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

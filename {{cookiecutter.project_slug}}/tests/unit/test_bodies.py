@@ -2,6 +2,7 @@
 
 import io
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -73,6 +74,20 @@ def test_a_body_over_the_limit_is_refused_and_not_cut(client: FlaskClient, path:
     response = send(client, path, Wire(b"x" * size), None if chunked else size)
 
     assert (response.status_code, response.mimetype) == (413, "application/problem+json")
+
+
+@pytest.mark.parametrize("limit", [0, 10, 3 * MIB])
+@pytest.mark.parametrize("chunked", [False, True], ids=["plain", "chunked"])
+def test_the_limit_is_max_body_bytes(told: Callable[..., Flask], limit: int, chunked: bool) -> None:
+    app = told(MAX_BODY_BYTES=str(limit))
+    app.post("/data", endpoint="data")(lambda: f"{len(request.get_data())}")
+    statuses = [
+        send(app.test_client(), "/data", Wire(b"x" * size), None if chunked else size).status_code
+        for size in (limit, limit + 1)
+    ]
+
+    assert statuses == [200, 413], f"MAX_BODY_BYTES={limit} has no effect"
+    assert app.config["MAX_FORM_MEMORY_SIZE"] == limit, "Flask has another limit for forms"
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["plain", "chunked"])

@@ -27,6 +27,7 @@ class Server:
         self.listener, self.pieces = listener, pieces
         self.port = str(listener.getsockname()[1])
         self.received = b""
+        self.left_alone = False
 
     def serve(self) -> None:
         """Take a request and respond."""
@@ -39,7 +40,10 @@ class Server:
                 time.sleep(0.1 if number else 0)
                 connection.sendall(piece)
             if not self.pieces:
-                connection.recv(1)
+                try:
+                    connection.recv(1)
+                except TimeoutError:
+                    self.left_alone = True
 
 
 @contextmanager
@@ -52,7 +56,8 @@ def serving(*pieces: bytes, family: int = socket.AF_INET, host: str = "127.0.0.1
         thread.start()
         yield server
         thread.join(SECONDS)
-    assert server.received == b"GET /healthz HTTP/1.0\r\n\r\n"
+    assert not server.left_alone, f"the probe still waits after {SECONDS} s of silence: it has lost its time-out"
+    assert server.received == b"GET /healthz HTTP/1.0\r\n\r\n", f"the probe asks {server.received!r}, not /healthz"
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 200 \r\n", b"HTTP/1.1 200\n"])
@@ -97,8 +102,13 @@ def test_silence_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(healthcheck, "TIMEOUT_SECONDS", 0.1)
     with serving() as server:
         monkeypatch.setenv("PORT", server.port)
+        reason = str(healthcheck.main())
 
-        assert str(healthcheck.main()).startswith("no response from /healthz: TimeoutError(")
+    assert reason.startswith("no response from /healthz: TimeoutError(")
+
+
+def test_the_probe_gives_up_before_docker_does() -> None:
+    assert healthcheck.TIMEOUT_SECONDS < 3, "HEALTHCHECK --timeout ends it without a reason: stay below its 3 s"
 
 
 def test_a_connection_that_is_closed_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@
 
 /contract/sleep?3 waits 3 seconds in the page that CONTRACT_PAGE names, then responds with 200; /contract/worker tells
 the number of its process; /contract/read reads the body and tells its length; /contract/exit?3 ends by sys.exit(3);
-/contract/temporary writes a megabyte to a temporary file; /contract/client tells address, scheme and host as views see
-them.
+/contract/temporary writes a megabyte to a temporary file; /contract/client tells address, scheme, host and the place of
+the application as views see them.
 """
 
 import os
@@ -28,7 +28,8 @@ with suppress(ImportError):
             return [str(length).encode()]
         if environ["PATH_INFO"] == "/contract/client":
             start_response("200 OK", [("Content-Type", "text/plain")])
-            return [" ".join(environ[name] for name in ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST")).encode()]
+            seen = [environ[name] for name in ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST")]
+            return [" ".join([*seen, environ["SCRIPT_NAME"] or "/"]).encode()]
         if environ["PATH_INFO"] == "/contract/exit":
             sys.exit(int(environ["QUERY_STRING"]))
         if environ["PATH_INFO"] == "/contract/temporary":
