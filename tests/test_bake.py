@@ -53,7 +53,7 @@ FILES_BY_ANSWER = {
         *(f"kubernetes/base/{name}.yaml" for name in ("deployment", "horizontalpodautoscaler", "kustomization")),
         *(f"kubernetes/base/{name}.yaml" for name in ("namespace", "networkpolicy", "poddisruptionbudget")),
         *(f"kubernetes/base/{name}.yaml" for name in ("service", "serviceaccount")),
-        *(f"kubernetes/overlays/{name}/kustomization.yaml" for name in ("dev", "prod")),
+        *(f"kubernetes/{name}/kustomization.yaml" for name in ("components/name", "overlays/dev", "overlays/prod")),
         *(f"tests/kubernetes/{name}.py" for name in ("conftest", "test_manifests")),
     },
 }

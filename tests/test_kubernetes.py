@@ -25,6 +25,9 @@ KUBECTL = str(TOOLS / "kubectl")
 OVERLAYS = ("dev", "prod")
 # The oldest Kubernetes in which the sleep of preStop is stable, and the newest there is a schema of.
 VERSIONS = ("1.34", "1.37")
+BASE, DEPLOYMENT = "kubernetes/base", "kubernetes/base/deployment.yaml"
+DEV, PROD = (f"kubernetes/overlays/{overlay}/kustomization.yaml" for overlay in OVERLAYS)
+NAME = "kubernetes/components/name/kustomization.yaml"
 
 Manifest = dict[str, Any]
 
@@ -71,8 +74,10 @@ def objects(untouched: BakedProject) -> list[Manifest]:
 
 
 def _one(objects: list[Manifest], kind: str) -> Manifest:
-    [found] = [each for each in objects if each["kind"] == kind and each["metadata"]["name"] != "deny-all"]
-    return found
+    """Return the one object of a kind; of the policies, that of the web pods."""
+    found = [each for each in objects if each["kind"] == kind]
+    [one] = [each for each in found if len(found) == 1 or each["metadata"]["name"].endswith("-web")]
+    return one
 
 
 def _pod(objects: list[Manifest]) -> Manifest:
@@ -83,6 +88,13 @@ def _pod(objects: list[Manifest]) -> Manifest:
 def _container(objects: list[Manifest]) -> Manifest:
     [container] = _pod(objects)["spec"]["containers"]
     return container  # type: ignore[no-any-return]
+
+
+def switch_on(service: BakedProject) -> None:
+    """Switch all components on, as the overlays say."""
+    for overlay in OVERLAYS:
+        path = service.path / f"kubernetes/overlays/{overlay}/kustomization.yaml"
+        path.write_text(path.read_text(encoding="utf-8").replace("# - ../../components/", "- ../../components/"))
 
 
 # ---- validity ----
@@ -101,7 +113,7 @@ def test_the_schemas_accept_every_object(rendered: Path, version: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     kinds = [each["kind"].lower() for each in yaml.safe_load_all(rendered.read_text(encoding="utf-8"))]
     assert re.findall(r"passed for resource (\w+)/", done.stdout + done.stderr) == kinds
-    assert len(kinds) == 9
+    assert len(kinds) == 10
 
 
 def test_the_schemas_refuse_a_misspelt_field(rendered: Path) -> None:
@@ -122,19 +134,80 @@ def test_the_readmes_name_the_versions(untouched: BakedProject) -> None:
     assert f"For Kubernetes {VERSIONS[0]} and newer." in own
 
 
-@pytest.mark.parametrize("slug", ["x" * 58 + "-abcd", "true", "null"])
+# The longest; cut at a hyphen in each place where it is cut; words that YAML takes for something else.
+SLUGS = ["x" * 63, "x" * 58 + "-abcd", "x" * 57 + "-abcde", "x" * 46 + "-" + "y" * 16, "true", "null", "a"]
+# Kubernetes gives most objects names of up to 253 characters, but derives labels and host names from some.
+LENGTHS = {"Namespace": 63, "Service": 63, "Job": 63, "CronJob": 52}
+
+
+@pytest.mark.parametrize("slug", SLUGS)
 def test_any_slug_gives_names_that_kubernetes_takes(bake: Bake, slug: str) -> None:
     service = bake(deploy="kubernetes", project_slug=slug)
+    switch_on(service)
 
     namespaces = set()
     for overlay in OVERLAYS:
         objects = _objects(service, overlay)
-        namespace = _one(objects, "Namespace")["metadata"]["name"]
-        assert re.fullmatch(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", namespace)
-        assert {each["metadata"]["labels"]["app.kubernetes.io/part-of"] for each in objects} == {slug}
-        namespaces.add(namespace)
+        namespaces.add(_one(objects, "Namespace")["metadata"]["name"])
+        for each in objects:
+            name, labels = each["metadata"]["name"], each["metadata"]["labels"]
+            assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", name)
+            assert len(name) <= LENGTHS.get(each["kind"], 253)
+            assert labels["app.kubernetes.io/name"] == labels["app.kubernetes.io/part-of"] == slug
+            assert labels["app.kubernetes.io/instance"].endswith(f"-{overlay}")
+            assert all(re.fullmatch(r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", str(value)) for value in labels.values())
     assert len(namespaces) == len(OVERLAYS)
     assert slug in namespaces
+
+
+def test_services_can_share_a_namespace(bake: Bake, tmp_path: Path) -> None:
+    objects = []
+    for slug in ("shop", "shop-web"):
+        service = bake(deploy="kubernetes", project_slug=slug)
+        switch_on(service)
+        path = service.path / PROD
+        path.write_text(re.sub("(?m)^namespace: .*", "namespace: shared", path.read_text(encoding="utf-8")))
+        objects.append(_objects(service))
+
+    names = [{(each["kind"], each["metadata"]["name"]) for each in each_service} for each_service in objects]
+    assert names[0] & names[1] == {("Namespace", "shared")}
+    for one, other in (objects, reversed(objects)):
+        labels = [_labels(each) for each in other]
+        selectors = [selector for each in one for selector in _selectors(each) if selector]
+        assert len(selectors) > 5
+        assert not [each for each in selectors if any(each.items() <= found.items() for found in labels)]
+
+
+def _labels(thing: Any) -> dict[str, str]:
+    """Return the labels of an object's pods, or of itself if it makes none."""
+    template = thing.get("spec", {}).get("template", thing)
+    labels: dict[str, str] = template["metadata"]["labels"]
+    return labels
+
+
+def _selectors(thing: Any) -> Iterator[dict[str, str]]:
+    """Yield what selects pods or Services, at any depth."""
+    for key, value in thing.items() if isinstance(thing, dict) else enumerate(thing) if isinstance(thing, list) else ():
+        if key in {"selector", "labelSelector", "podSelector"}:
+            yield value.get("matchLabels", value)
+        else:
+            yield from _selectors(value)
+
+
+@pytest.mark.usefixtures("kubectl")
+def test_selectors_are_the_same_in_each_release_and_environment(service: BakedProject) -> None:
+    """The API server refuses to change those of a Deployment."""
+
+    def selectors() -> list[dict[str, str]]:
+        return [selector for each in _objects(service) for selector in _selectors(each)]
+
+    before = selectors()
+    path = service.path / PROD
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('version: "not-set"', 'version: "0.2.0"').replace("-prod", "-blue"), encoding="utf-8")
+    assert selectors() == before
+    assert [selector for each in _objects(service, "dev") for selector in _selectors(each)] == before
+    assert "0.2.0" in render(service, "prod")
 
 
 @pytest.mark.parametrize("ci", ["github", "gitlab", "none"])
@@ -329,25 +402,8 @@ def test_a_good_value_of_each_container_is_enough(objects: list[Manifest]) -> No
     assert list(refused(_pod(objects))) == []
 
 
-WRONG = {"matchLabels": {"app.kubernetes.io/name": "wbe"}}
 # What schemas and scanners let pass; where requests go, and what the pod may use, is for the service's own tests.
 FAULTS: dict[str, tuple[Break, str]] = {
-    "a deployment without its pods": (
-        _break("Deployment", "spec", "selector", value=WRONG),
-        "Deployment selects no pod",
-    ),
-    "a spread of other pods": (
-        _pod_with("spec", "topologySpreadConstraints", 0, "labelSelector", value=WRONG),
-        "spread over kubernetes.io/hostname selects no pod",
-    ),
-    "a budget of no pods": (
-        _break("PodDisruptionBudget", "spec", "selector", value=WRONG),
-        "PodDisruptionBudget selects no pod",
-    ),
-    "a policy for no pod": (
-        _break("NetworkPolicy", "spec", "podSelector", value=WRONG),
-        "NetworkPolicy selects no pod",
-    ),
     "an autoscaler without target": (
         _break("HorizontalPodAutoscaler", "spec", "scaleTargetRef", "name", value="wbe"),
         "the autoscaler scales something else",
@@ -394,24 +450,10 @@ FAULTS: dict[str, tuple[Break, str]] = {
 def faults(objects: list[Manifest]) -> Iterator[str]:
     """Yield the names that lead nowhere, and the numbers that contradict each other."""
     target = _one(objects, "Deployment")
-    deployment, scaler, budget, policy = (
-        _one(objects, kind)["spec"]
-        for kind in ("Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy")
+    deployment, scaler, budget = (
+        _one(objects, kind)["spec"] for kind in ("Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget")
     )
-    template, container = _pod(objects), _container(objects)
-    pod = template["spec"]
-
-    selectors = {
-        "Deployment": deployment["selector"],
-        "PodDisruptionBudget": budget["selector"],
-        "NetworkPolicy": policy["podSelector"],
-    }
-    selectors |= {
-        f"spread over {each['topologyKey']}": each["labelSelector"] for each in pod["topologySpreadConstraints"]
-    }
-    for what, selector in selectors.items():
-        if not selector["matchLabels"].items() <= template["metadata"]["labels"].items():
-            yield f"{what} selects no pod"
+    pod, container = _pod(objects)["spec"], _container(objects)
 
     there = {(each["kind"], each["metadata"]["name"]) for each in objects}
     there |= {("volume", each["name"]) for each in pod.get("volumes", [])}
@@ -465,8 +507,7 @@ def test_no_schema_shows_these_faults(objects: list[Manifest], tmp_path: Path) -
 
 # ---- the service's own tests: each goes red for the stated reason ----
 
-BASE, DEPLOYMENT = "kubernetes/base", "kubernetes/base/deployment.yaml"
-DEV, PROD = (f"kubernetes/overlays/{overlay}/kustomization.yaml" for overlay in OVERLAYS)
+SELECTOR = "each_selector_finds_pods_of_this_service"
 # The test of the service, the file, what stands there, what takes its place, and what the test says.
 SABOTAGES: list[tuple[str, str, str, str, str]] = [
     (
@@ -477,7 +518,90 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
         "'baseline'",
     ),
     ("requests_reach_the_pods", f"{BASE}/service.yaml", "targetPort: http", "targetPort: htpp", "htpp"),
-    ("requests_reach_the_pods", f"{BASE}/service.yaml", "/name: web", "/name: wbe", "'wbe'"),
+    (
+        "requests_reach_the_pods",
+        f"{BASE}/service.yaml",
+        "  selector:\n    app.kubernetes.io/component: web",
+        "  selector:\n    app.kubernetes.io/component: wbe",
+        "'wbe'",
+    ),
+    (
+        "all_objects_carry_the_name_of_the_service",
+        DEV,
+        "app.kubernetes.io/instance",
+        "instance",
+        "has no label {'app.kubernetes.io/instance'}",
+    ),
+    (
+        "all_objects_carry_the_name_of_the_service",
+        NAME,
+        "namePrefix: hello-service-\n",
+        "",
+        "called web",
+    ),
+    *(
+        (SELECTOR, f"{BASE}/{file}.yaml", old, new, said)
+        for file, old, new, said in (
+            (
+                "deployment",
+                "matchLabels:\n      app.kubernetes.io/component: web",
+                "matchLabels:\n      app.kubernetes.io/component: wbe",
+                ".spec.selector of Deployment hello-service-web finds nothing",
+            ),
+            (
+                "deployment",
+                "component: web\n          matchLabelKeys: [pod-template-hash]\n      containers",
+                "component: wbe\n          matchLabelKeys: [pod-template-hash]\n      containers",
+                "topologySpreadConstraints.1.labelSelector of Deployment hello-service-web finds nothing",
+            ),
+            (
+                "poddisruptionbudget",
+                "component: web",
+                "component: wbe",
+                "selector of PodDisruptionBudget hello-service-web finds nothing",
+            ),
+            (
+                "networkpolicy",
+                "component: web",
+                "component: wbe",
+                "podSelector of NetworkPolicy hello-service-web finds nothing",
+            ),
+            (
+                "networkpolicy",
+                "matchLabels: {}",
+                "matchExpressions: [{ key: app.kubernetes.io/component, operator: Exists }]",
+                "podSelector of NetworkPolicy hello-service-egress may find pods of other services",
+            ),
+        )
+    ),
+    (
+        SELECTOR,
+        PROD,
+        "    includeTemplates: true",
+        "    includeSelectors: true",
+        "may differ in the next release",
+    ),
+    (
+        "each_port_has_a_protocol",
+        DEPLOYMENT,
+        "\n              protocol: TCP",
+        "",
+        ".spec.template.spec.containers.0.ports of Deployment hello-service-web: no protocol in",
+    ),
+    (
+        "each_port_has_a_protocol",
+        f"{BASE}/networkpolicy.yaml",
+        "http\n          protocol: TCP",
+        "http",
+        "no protocol in [{'port': 'http'}]",
+    ),
+    (
+        "each_port_has_a_protocol",
+        f"{BASE}/service.yaml",
+        "      protocol: TCP\n",
+        "",
+        "ports of Service hello-service-web",
+    ),
     (
         "the_user_is_that_of_the_image",
         "Dockerfile",
