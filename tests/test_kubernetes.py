@@ -6,10 +6,13 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -508,6 +511,7 @@ def test_no_schema_shows_these_faults(objects: list[Manifest], tmp_path: Path) -
 # ---- the service's own tests: each goes red for the stated reason ----
 
 SELECTOR = "each_selector_finds_pods_of_this_service"
+LIVENESS = "no_request_that_the_settings_allow_trips_liveness"
 # The test of the service, the file, what stands there, what takes its place, and what the test says.
 SABOTAGES: list[tuple[str, str, str, str, str]] = [
     (
@@ -639,6 +643,31 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
         "htpp",
     ),
     ("each_probe_asks_its_own_page", "app/health.py", '"/readyz"})', '"/ready"})', "assert '/readyz' in "),
+    (
+        LIVENESS,
+        DEPLOYMENT,
+        "timeoutSeconds: 60",
+        "timeoutSeconds: 3",
+        "TIMEOUT allows requests of 30 s; liveness waits 3 s for a response and restarts after 243 s: it must "
+        "wait 30 s and restart after 90 s, so set periodSeconds and timeoutSeconds to 30, failureThreshold to 3",
+    ),
+    (LIVENESS, DEPLOYMENT, "failureThreshold: 5", "failureThreshold: 1", "restarts after 60 s"),
+    (LIVENESS, DEPLOYMENT, "periodSeconds: 5\n", "periodSeconds: 25\n", "is sent requests for 28 s more"),
+    (
+        LIVENESS,
+        f"{BASE}/kustomization.yaml",
+        "- GRACEFUL_TIMEOUT=15",
+        "- GRACEFUL_TIMEOUT=15\n      - TIMEOUT=300",
+        "TIMEOUT allows requests of 300 s; liveness waits 60 s for a response and restarts after 300 s: it must "
+        "wait 300 s and restart after 360 s, so set periodSeconds and timeoutSeconds to 300, failureThreshold to 2",
+    ),
+    (
+        LIVENESS,
+        "app/settings.py",
+        "    threads: int",
+        "    database_timeout: int = whole_number(1, 3600, default=120)\n    threads: int",
+        "DATABASE_TIMEOUT allows requests of 120 s",
+    ),
     ("the_start_may_take_as_long_as_in_the_image", DEPLOYMENT, "failureThreshold: 30", "failureThreshold: 3", ">= 30"),
     (
         "the_service_ends_before_it_is_killed",
@@ -885,46 +914,151 @@ def test_no_node_takes_the_placeholder_for_an_image(untouched: BakedProject, eng
 
 # ---- the image runs as the pod says ----
 
+# A page that waits until there is a file, and one that takes a file.
+VIEWS = """
+
+@blueprint.get("/wait")
+def wait_for_file() -> str:
+    print("waiting", flush=True)
+    while not os.path.exists("/dev/shm/go"):
+        time.sleep(0.1)
+    return "done"
+
+
+@blueprint.post("/upload")
+def upload() -> str:
+    return str(len(request.files["file"].read()))
+"""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container that runs as the pod says, its port on this host, and the pod."""
+
+    identity: str
+    port: int
+    pod: Manifest
+
+    @property
+    def container(self) -> Manifest:
+        """Return what the pod says of the container."""
+        [container] = self.pod["containers"]
+        return container  # type: ignore[no-any-return]
+
+    def python(self, code: str) -> str:
+        """Run code inside; there may be nothing else that runs there."""
+        return docker("exec", self.identity, "python", "-c", code)
+
+    def ask(self, path: str, timeout: float = 60) -> socket.socket:
+        """Send a request, and return the connection that its response comes on."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout)
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        return connection
+
+    def probe(self, name: str) -> socket.socket:
+        """Send a probe as the kubelet would."""
+        probe = self.container[name]
+        return self.ask(probe["httpGet"]["path"], probe["timeoutSeconds"])
+
+    def wait_until(self, true: Callable[[], object], what: str) -> None:
+        """Wait until something has happened, for long: how fast this machine is proves nothing."""
+        deadline = time.monotonic() + 120
+        while not true():
+            assert time.monotonic() < deadline, f"{what} did not happen\n{docker('logs', self.identity)}"
+            time.sleep(0.1)
+
+    def count(self, word: str) -> int:
+        """Return how many lines of the log are this word."""
+        return docker("logs", self.identity).splitlines().count(word)
+
+    def release(self) -> None:
+        """Let the requests that wait end."""
+        self.python("open('/dev/shm/go', 'w')")
+
+
+OK = b"HTTP/1.1 200 OK"
+
+
+def read(connection: socket.socket) -> bytes:
+    """Return how the response begins, or nothing if there is none, and close the connection as any client would."""
+    with connection, suppress(ConnectionError):
+        return connection.recv(len(OK))
+    return b""
+
 
 @pytest.fixture
-def as_the_pod_says(bake: Bake, engine: None, image_tag: str) -> Iterator[tuple[str, int, Manifest]]:
-    """Return a container of the image with the pod's user, limits and environment, its port, and the pod."""
+def running(bake: Bake, engine: None, image_tag: str) -> Iterator[Running]:
+    """Return a container of the image with the pod's user, limits, environment and volumes."""
     service = bake(deploy="kubernetes", python_version=PYTHONS[0], image="distroless")
+    views = service.path / "app/views.py"
+    text = views.read_text(encoding="utf-8").replace(
+        "from flask import ", "import os, time\nfrom flask import request, "
+    )
+    views.write_text(text + VIEWS, encoding="utf-8")
     service.build_image(image_tag)
     objects = _objects(service)
     pod, container = _pod(objects)["spec"], _container(objects)
     user, limits = pod["securityContext"], container["resources"]["limits"]
     port = free_port()
+    [inside] = [each["containerPort"] for each in container["ports"] if each["name"] == "http"]
     options = [
         *("--user", f"{user['runAsUser']}:{user['runAsGroup']}", "--read-only", "--cap-drop", "ALL"),
-        *(
-            "--security-opt",
-            "no-new-privileges",
-            "--publish",
-            f"127.0.0.1:{port}:{container['ports'][0]['containerPort']}",
-        ),
+        *("--security-opt", "no-new-privileges", "--publish", f"127.0.0.1:{port}:{inside}"),
         *("--cpus", limits["cpu"], "--memory", limits["memory"].removesuffix("i")),
         *(f"--env={name}={value}" for name, value in _one(objects, "ConfigMap")["data"].items()),
     ]
     identity = docker("run", "--detach", *options, image_tag)
     try:
-        yield identity, port, pod
+        probe = container["startupProbe"]
+        wait_for_page(port, probe["periodSeconds"] * probe["failureThreshold"])
+        yield Running(identity, port, pod)
     finally:
         docker("rm", "--force", identity)
 
 
 @pytest.mark.container
-def test_the_image_runs_as_the_pod_says(as_the_pod_says: tuple[str, int, Manifest]) -> None:
-    identity, port, pod = as_the_pod_says
-    [container] = pod["containers"]
-    probe = container["startupProbe"]
-    wait_for_page(port, probe["periodSeconds"] * probe["failureThreshold"])
-    time.sleep(1)  # all workers have started
+def test_the_image_runs_as_the_pod_says(running: Running) -> None:
+    # The first process and two workers: one for the CPU of the limit and one more.
+    processes = ("top", running.identity, "-o", "pid")
+    running.wait_until(lambda: len(docker(*processes).splitlines()) == 1 + 3, "the start of two workers")
+    docker("stop", "--time", str(running.pod["terminationGracePeriodSeconds"]), running.identity)
 
-    processes = docker("top", identity, "-o", "pid").splitlines()[1:]
-    assert len(processes) == 3, "the first process and two workers: one for the CPU of the limit and one more"
-    began = time.monotonic()
-    docker("stop", "--time", str(pod["terminationGracePeriodSeconds"]), identity)
-    assert docker("inspect", "--format", "{{.State.ExitCode}}", identity) == "0"
-    left = pod["terminationGracePeriodSeconds"] - container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert time.monotonic() - began < left
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", running.identity) == "0", "killed"
+
+
+@pytest.mark.container
+def test_busy_threads_take_the_pod_out_of_traffic_and_end_nothing(running: Running) -> None:
+    health = ("inspect", "--format", "{{.State.Health.Status}}", running.identity)
+    running.wait_until(lambda: docker(*health) == "healthy", "the first health check")
+    threads = 2 * int(running.python("import app.settings; print(app.settings.load().threads)"))
+    waiting: list[socket.socket] = []
+    # Which worker takes a request is chance: more are sent until each thread has one.
+    running.wait_until(lambda: waiting.append(running.ask("/wait")) or running.count("waiting") == threads, "all busy")
+
+    liveness = running.probe("livenessProbe")
+    probe = running.container["readinessProbe"]
+    held = (probe["failureThreshold"] - 1) * probe["periodSeconds"] + probe["timeoutSeconds"]
+    assert running.container["livenessProbe"]["timeoutSeconds"] > held, "liveness fails before readiness has"
+    for _ in range(probe["failureThreshold"]):
+        with pytest.raises(TimeoutError):
+            read(running.probe("readinessProbe"))
+    assert docker(*health) == "healthy"
+
+    running.release()
+    assert read(liveness) == OK, "liveness failed although the pod gets on"
+    assert {read(connection) for connection in waiting} == {OK}
+    assert read(running.ask("/readyz")) == OK
+
+
+@pytest.mark.container
+def test_what_comes_after_sigterm_ends_with_the_service(running: Running) -> None:
+    """Gunicorn takes no new connection then, and the kernel refuses none before the last worker has ended."""
+    with running.ask("/wait") as waiting:
+        running.wait_until(lambda: running.count("waiting"), "the request in flight")
+        docker("kill", "--signal", "TERM", running.identity)
+        late = [running.ask("/") for _ in range(10)]
+        running.release()
+        assert waiting.recv(100).startswith(OK), "the request in flight was lost"
+
+    docker("wait", running.identity)
+    assert {read(connection) for connection in late} <= {OK, b""}, "half a response"
