@@ -54,6 +54,7 @@ FILES_BY_ANSWER = {
         *(f"kubernetes/base/{name}.yaml" for name in ("namespace", "networkpolicy", "poddisruptionbudget")),
         *(f"kubernetes/base/{name}.yaml" for name in ("service", "serviceaccount")),
         *(f"kubernetes/{name}/kustomization.yaml" for name in ("components/name", "overlays/dev", "overlays/prod")),
+        "kubernetes/release.py",
         *(f"tests/kubernetes/{name}.py" for name in ("conftest", "test_manifests")),
     },
 }

@@ -748,6 +748,20 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
         "newTag: '1.0'",
         "hello-service:1.0",
     ),
+    (
+        "the_image_is_named_by_digest_in_production",
+        PROD,
+        "digest: sha256:not-set",
+        "digest: ''",
+        "'ghcr.io/my-org/hello-service' names no digest: set it by kubernetes/release.py",
+    ),
+    (
+        "the_image_is_named_by_digest_in_production",
+        PROD,
+        "digest: sha256:not-set",
+        "digest: sha256:" + "0" * 64,
+        "the label version says 'not-set' of it: set both by kubernetes/release.py",
+    ),
     ("the_image_is_named_by_digest_in_production", DEV, "newTag: dev", "newTag: latest", "hello-service:latest"),
     (
         "production_has_a_pod_to_spare",
@@ -839,7 +853,8 @@ def test_checkov_finds_nothing_without_a_reason(checkov: str, rendered: Path) ->
 # ---- the README ----
 
 # What needs a cluster, or a tool that makes one, by how it begins. Names and options in them are checked all the same.
-CLUSTER = ("kind load ", "kubectl apply ", "kubectl diff ", "kubectl rollout ", "kubectl port-forward ")
+CLUSTER = ("kind ", "kubectl ", "pod=$(kubectl ")
+HERE = ("docker build ", "kubectl kustomize ", "python3 kubernetes/release.py ", ".venv/bin/pytest ")
 
 
 @pytest.fixture
@@ -850,18 +865,85 @@ def readme(service: BakedProject) -> list[str]:
 
 @pytest.mark.usefixtures("kubectl")
 def test_the_readme_sets_the_digest_in_one_command(service: BakedProject, readme: list[str]) -> None:
-    here = [command for command in readme if not command.startswith((*CLUSTER, "docker build ", ".venv/bin/"))]
-    assert len(here) == 3
-    digest = here[0].removeprefix("export DIGEST=")
-    assert re.fullmatch("sha256:[0-9a-f]{64}", digest)
+    release, *others = [command for command in readme if command.startswith(HERE[1:])]
+    _, _, version, digest = release.split()
     before = service.files()
-    assert f"ghcr.io/my-org/hello-service@{digest}" in service.run("bash", "-ec", "\n".join(here)).stdout
+    service.run("bash", "-ec", release)
+    assert [name for name, content in service.files().items() if before.get(name) != content] == [PROD]
 
-    changed = [name for name, content in service.files().items() if before.get(name) != content]
-    assert changed == [PROD]
-    again = [here[0].replace(digest, DIGEST), *here[1:]]
-    assert f"ghcr.io/my-org/hello-service@{DIGEST}" in service.run("bash", "-ec", "\n".join(again)).stdout
-    service.run("pytest", "tests/kubernetes", CI="true")
+    (service.path / ".venv").symlink_to(service.environment)
+    output = service.run("bash", "-ec", "\n".join(others), CI="true").stdout
+    assert f"ghcr.io/my-org/hello-service@{digest}" in output
+    assert output.count(f"app.kubernetes.io/version: {version}\n") == len(_objects(service)) + 1
+    service.run("bash", "-ec", release.replace(digest, DIGEST).replace(version, "1.0"))
+    assert f"ghcr.io/my-org/hello-service@{DIGEST}" in render(service, "prod")
+    assert 'app.kubernetes.io/version: "1.0"\n' in render(service, "prod")
+
+
+@pytest.mark.parametrize(
+    ("version", "digest", "said"),
+    [
+        ("0.2.0", "", "DIGEST '' is not valid"),
+        ("0.2.0", "sha256:", "DIGEST 'sha256:' is not valid"),
+        ("0.2.0", DIGEST.removeprefix("sha256:"), f"DIGEST '{DIGEST[7:]}' is not valid"),
+        ("0.2.0", DIGEST[:-1], "64 digits"),
+        ("0.2.0", f"{DIGEST}0", "64 digits"),
+        ("0.2.0", DIGEST.upper(), "0-9 and a-f"),
+        ("0.2.0", f"{DIGEST}\n", "64 digits"),
+        ("0.2.0", f"ghcr.io/my-org/hello-service@{DIGEST}", f"for example {DIGEST[:7]}"),
+        ("", DIGEST, "VERSION '' is not valid"),
+        ("1.0+build", DIGEST, "VERSION '1.0+build' is not valid"),
+        ("v" * 64, DIGEST, "1 to 63 letters"),
+        ("1.0-", DIGEST, "a letter or a digit"),
+    ],
+)
+def test_a_bad_release_changes_nothing(service: BakedProject, version: str, digest: str, said: str) -> None:
+    before = service.files()
+    command = [sys.executable, "kubernetes/release.py", version, digest]
+    done = subprocess.run(command, cwd=service.path, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert said in done.stderr
+    assert service.files() == before
+
+
+@pytest.mark.parametrize("arguments", ["", DIGEST, f"0.2.0 {DIGEST} more"])
+def test_a_release_needs_both(service: BakedProject, arguments: str) -> None:
+    """Such as where a variable is not set and not quoted."""
+    with pytest.raises(AssertionError, match=r"exit code 1\n\s*usage: python3 kubernetes/release\.py VERSION DIGEST\n"):
+        service.run("bash", "-ec", f"python3 kubernetes/release.py {arguments}")
+
+
+def test_a_file_that_is_not_as_it_was_is_not_guessed_at(service: BakedProject) -> None:
+    path = service.path / PROD
+    path.write_text(path.read_text(encoding="utf-8").replace("    digest: ", "    newTag: "), encoding="utf-8")
+
+    with pytest.raises(AssertionError, match=r"kustomization\.yaml has 0 lines for DIGEST: it must have one"):
+        service.run("python3", "kubernetes/release.py", "0.2.0", DIGEST)
+
+
+def test_two_pods_are_asked_for_once_and_the_autoscaler_has_the_last_word(
+    service: BakedProject, readme: list[str]
+) -> None:
+    """An apply leaves alone what it does not name, so `replicas` must stand in no manifest."""
+    [deployment] = [each for each in _objects(service) if each["kind"] == "Deployment"]
+    scaler = _one(_objects(service), "HorizontalPodAutoscaler")["spec"]
+    [scale] = [command for command in readme if command.startswith("kubectl scale ")]
+    position = readme.index(scale)
+
+    assert "replicas" not in deployment["spec"]
+    assert f" --current-replicas=1 --replicas={scaler['minReplicas']} " in scale
+    assert readme[position - 1] == "kubectl apply -k kubernetes/overlays/prod"
+    assert readme[position + 1].startswith("kubectl rollout status ")
+
+
+def test_what_a_server_says_to_each_command_stands_in_one_place(readme: list[str]) -> None:
+    page = (TEMPLATE / "docs/kubernetes.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\$ (.*)$", page, re.MULTILINE)
+    need_a_server = [command for command in readme if command.startswith(CLUSTER) and not command.startswith(HERE)]
+
+    assert len(need_a_server) > 10
+    assert [command for command in need_a_server if command not in shown] == []
 
 
 def test_commands_of_the_readme_that_need_a_cluster_name_what_is_there(
@@ -875,14 +957,22 @@ def test_commands_of_the_readme_that_need_a_cluster_name_what_is_there(
     checked = 0
     overlay = ""
     for command in readme:
-        if not command.startswith("kubectl "):
+        found = re.fullmatch(r"(?:pod=\$\()?kubectl (.*?)(?: \| head -n 1\))?(?: -- bash)?", command)
+        if not found:
             continue
-        words = shlex.split(command)[1:]
+        words = shlex.split(found[1])
         if "-k" in words:
             overlay = Path(words[words.index("-k") + 1]).name
             assert (service.path / words[words.index("-k") + 1]).is_dir()
         if "--namespace" in words:
             assert words[words.index("--namespace") + 1] == _one(rendered[overlay], "Namespace")["metadata"]["name"]
+        if "--selector" in words:
+            selector = words[words.index("--selector") + 1]
+            wanted = dict(label.split("=") for label in selector.replace("enforce", "enforce=restricted").split(","))
+            things = rendered[overlay] if words[0] == "apply" else [_pod(rendered[overlay])]
+            assert [each for each in things if wanted.items() <= each["metadata"]["labels"].items()] == things[:1], (
+                selector
+            )
         for word in words:
             if re.match(r"(deployment|service)/", word):
                 kind, _, name = word.partition("/")
@@ -894,10 +984,10 @@ def test_commands_of_the_readme_that_need_a_cluster_name_what_is_there(
             subprocess.run([KUBECTL, *about], capture_output=True, text=True, check=True).stdout
             for about in ([*verb, "--help"], ["options"])
         )
-        for option in (word for word in words if word.startswith("-")):
+        for option in (word.partition("=")[0] for word in words if word.startswith("-")):
             assert re.search(rf"^ +(-\w, )?{option}\b", help_text, re.MULTILINE), command
             checked += 1
-    assert checked > 5
+    assert checked > 20
 
 
 @pytest.mark.container
