@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -511,6 +512,7 @@ def test_no_schema_shows_these_faults(objects: list[Manifest], tmp_path: Path) -
 # ---- the service's own tests: each goes red for the stated reason ----
 
 SELECTOR = "each_selector_finds_pods_of_this_service"
+TEMPORARY = "temporary_files_have_a_place_that_fits_into_the_memory"
 LIVENESS = "no_request_that_the_settings_allow_trips_liveness"
 # The test of the service, the file, what stands there, what takes its place, and what the test says.
 SABOTAGES: list[tuple[str, str, str, str, str]] = [
@@ -634,7 +636,13 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
         "LOG_LEVEL=loud",
         "LOG_LEVEL='loud' is not",
     ),
-    ("the_environment_holds_settings_that_are_valid", DEV, "LOG_LEVEL=debug", "LOG_LEVLE=debug", "'LOG_LEVLE'"),
+    (
+        "the_environment_holds_settings_that_are_valid",
+        DEV,
+        "LOG_LEVEL=debug",
+        "LOG_LEVLE=debug",
+        "no setting is called ['LOG_LEVLE']",
+    ),
     (
         "each_probe_asks_its_own_page",
         DEPLOYMENT,
@@ -651,13 +659,17 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
         "TIMEOUT allows requests of 30 s; liveness waits 3 s for a response and restarts after 243 s: it must "
         "wait 30 s and restart after 90 s, so set periodSeconds and timeoutSeconds to 30, failureThreshold to 3",
     ),
+    (TEMPORARY, DEPLOYMENT, "mountPath: /dev/shm", "mountPath: /tmp", "TMPDIR is /dev/shm: mount an emptyDir there"),
+    (TEMPORARY, DEPLOYMENT, ", sizeLimit: 64Mi", "", "/dev/shm holds 0 bytes"),
+    (TEMPORARY, DEPLOYMENT, "sizeLimit: 64Mi", "sizeLimit: 200Mi", "set the memory limit to 272Mi"),
+    (TEMPORARY, "app/settings.py", "default=2**20)", "default=2**27)", "/dev/shm holds 67108864 bytes"),
     (LIVENESS, DEPLOYMENT, "failureThreshold: 5", "failureThreshold: 1", "restarts after 60 s"),
     (LIVENESS, DEPLOYMENT, "periodSeconds: 5\n", "periodSeconds: 25\n", "is sent requests for 28 s more"),
     (
         LIVENESS,
         f"{BASE}/kustomization.yaml",
-        "- GRACEFUL_TIMEOUT=15",
-        "- GRACEFUL_TIMEOUT=15\n      - TIMEOUT=300",
+        "- DRAIN_DELAY=0",
+        "- DRAIN_DELAY=0\n      - TIMEOUT=300",
         "TIMEOUT allows requests of 300 s; liveness waits 60 s for a response and restarts after 300 s: it must "
         "wait 300 s and restart after 360 s, so set periodSeconds and timeoutSeconds to 300, failureThreshold to 2",
     ),
@@ -1090,12 +1102,14 @@ def running(bake: Bake, engine: None, image_tag: str) -> Iterator[Running]:
     pod, container = _pod(objects)["spec"], _container(objects)
     user, limits = pod["securityContext"], container["resources"]["limits"]
     port = free_port()
+    [volume], [mount] = pod["volumes"], container["volumeMounts"]
     [inside] = [each["containerPort"] for each in container["ports"] if each["name"] == "http"]
     options = [
         *("--user", f"{user['runAsUser']}:{user['runAsGroup']}", "--read-only", "--cap-drop", "ALL"),
         *("--security-opt", "no-new-privileges", "--publish", f"127.0.0.1:{port}:{inside}"),
         *("--cpus", limits["cpu"], "--memory", limits["memory"].removesuffix("i")),
         *(f"--env={name}={value}" for name, value in _one(objects, "ConfigMap")["data"].items()),
+        *("--tmpfs", f"{mount['mountPath']}:size={volume['emptyDir']['sizeLimit'].removesuffix('i')}"),
     ]
     identity = docker("run", "--detach", *options, image_tag)
     try:
@@ -1111,6 +1125,15 @@ def test_the_image_runs_as_the_pod_says(running: Running) -> None:
     # The first process and two workers: one for the CPU of the limit and one more.
     processes = ("top", running.identity, "-o", "pid")
     running.wait_until(lambda: len(docker(*processes).splitlines()) == 1 + 3, "the start of two workers")
+    boundary, size = "--b", 900_000
+    head = f'{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = head.encode() + bytes(size) + f"\r\n{boundary}--\r\n".encode()
+    upload = urllib.request.Request(
+        f"http://127.0.0.1:{running.port}/upload", body, {"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    with urllib.request.urlopen(upload, timeout=60) as response:
+        assert response.read() == str(size).encode()
+
     docker("stop", "--time", str(running.pod["terminationGracePeriodSeconds"]), running.identity)
 
     assert docker("inspect", "--format", "{{.State.ExitCode}}", running.identity) == "0", "killed"
