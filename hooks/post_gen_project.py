@@ -10,7 +10,8 @@ from collections.abc import Iterator
 # Folders that hold nothing but conditional files, the innermost first.
 CONDITIONAL_FOLDERS = (
     *(".github/workflows", ".github", "tests/kubernetes"),
-    *("kubernetes/base", "kubernetes/components/name", "kubernetes/components"),
+    *(f"kubernetes/components/{name}" for name in ("httproute", "ingress", "migrate", "name", "servicemonitor")),
+    *("kubernetes/base", "kubernetes/components"),
     *("kubernetes/overlays/dev", "kubernetes/overlays/prod", "kubernetes/overlays", "kubernetes"),
 )
 

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from cookiecutter.main import cookiecutter
 
+from tests import custom_resources
 from tests.conftest import PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, free_port, skip_or_fail, wait_for_page
 from tests.readme import commands, section
 from tests.test_workflows import DIGEST, WORKFLOW
@@ -62,12 +64,21 @@ def _objects(service: BakedProject, overlay: str = "prod") -> list[Manifest]:
     return list(yaml.safe_load_all(render(service, overlay)))
 
 
-@pytest.fixture(params=OVERLAYS)
-def rendered(request: pytest.FixtureRequest, untouched: BakedProject, tmp_path: Path) -> Path:
-    """Return a file with what each overlay renders."""
-    file = tmp_path / "rendered" / f"{request.param}.yaml"
+@pytest.fixture(scope="session")
+def complete(tmp_path_factory: pytest.TempPathFactory, untouched: BakedProject) -> BakedProject:
+    """Return a service for Kubernetes with all its components. Leave it as it is."""
+    path = shutil.copytree(untouched.path, tmp_path_factory.mktemp("complete") / "hello-service")
+    switch_on(service := BakedProject(path, untouched.environment))
+    return service
+
+
+@pytest.fixture(params=["dev", "prod", "dev and all", "prod and all"])
+def rendered(request: pytest.FixtureRequest, untouched: BakedProject, complete: BakedProject, tmp_path: Path) -> Path:
+    """Return a file with what each overlay renders, alone and with all components."""
+    overlay, _, components = request.param.partition(" and ")
+    file = tmp_path / "rendered" / f"{overlay}.yaml"
     file.parent.mkdir()
-    file.write_text(render(untouched, request.param), encoding="utf-8")
+    file.write_text(render(complete if components else untouched, overlay), encoding="utf-8")
     return file
 
 
@@ -87,6 +98,11 @@ def _one(objects: list[Manifest], kind: str) -> Manifest:
 def _pod(objects: list[Manifest]) -> Manifest:
     template: Manifest = _one(objects, "Deployment")["spec"]["template"]
     return template
+
+
+def _pods(objects: list[Manifest]) -> list[Manifest]:
+    """Return the templates of all pods: those of the Deployment, and those of jobs."""
+    return [each["spec"]["template"] for each in objects if "template" in each.get("spec", {})]
 
 
 def _container(objects: list[Manifest]) -> Manifest:
@@ -112,12 +128,33 @@ def validate(file: Path, version: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_schemas_accept_every_object(rendered: Path, version: str) -> None:
+    objects = list(yaml.safe_load_all(rendered.read_text(encoding="utf-8")))
+    custom = [each for each in objects if each["kind"] in custom_resources.SCHEMAS]
+    for each in custom:
+        jsonschema.validate(each, custom_resources.SCHEMAS[each["kind"]])
+    built_in = [each for each in objects if each not in custom]
+    rendered.write_text(yaml.safe_dump_all(built_in), encoding="utf-8")
     done = validate(rendered, version)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    kinds = [each["kind"].lower() for each in yaml.safe_load_all(rendered.read_text(encoding="utf-8"))]
+    kinds = [each["kind"].lower() for each in built_in]
     assert re.findall(r"passed for resource (\w+)/", done.stdout + done.stderr) == kinds
-    assert len(kinds) == 10
+    assert (len(kinds), len(custom)) in {(10, 0), (13, 2)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("backendRefs", "backendRef"), ("request: 60s", "request: 60 s"), ("port: metrics", "prt: metrics")],
+)
+def test_the_schemas_of_custom_resources_refuse_what_they_do_not_know(
+    complete: BakedProject, old: str, new: str
+) -> None:
+    custom = [each for each in _objects(complete) if each["kind"] in custom_resources.SCHEMAS]
+    [found] = [each for each in custom if old in yaml.safe_dump(each)]
+    broken = yaml.safe_load(yaml.safe_dump(found).replace(old, new))
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, custom_resources.SCHEMAS[broken["kind"]])
 
 
 def test_the_schemas_refuse_a_misspelt_field(rendered: Path) -> None:
@@ -364,10 +401,13 @@ def trivy() -> str:
 
 
 @pytest.fixture(scope="session")
-def scanned(trivy: str, untouched: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+def scanned(
+    trivy: str, untouched: BakedProject, complete: BakedProject, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, set[str]]:
     """Return the rules of trivy that each overlay breaks, and production after each breach: one run, as it is slow."""
     folder = tmp_path_factory.mktemp("scanned")
     files = {overlay: _objects(untouched, overlay) for overlay in OVERLAYS}
+    files["all"] = _objects(complete)
     for name, (breach, _) in BREACHES.items():
         files[name] = copy.deepcopy(files["prod"])
         breach(files[name])
@@ -381,12 +421,14 @@ def scanned(trivy: str, untouched: BakedProject, tmp_path_factory: pytest.TempPa
     return {Path(result["Target"]).stem: {each["ID"] for each in result["Misconfigurations"]} for result in results}
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", [*OVERLAYS, "all"])
 def test_the_pods_keep_the_restricted_profile(
-    untouched: BakedProject, scanned: dict[str, set[str]], overlay: str
+    untouched: BakedProject, complete: BakedProject, scanned: dict[str, set[str]], overlay: str
 ) -> None:
+    objects = _objects(complete) if overlay == "all" else _objects(untouched, overlay)
+
     assert scanned[overlay] == {"KSV-0125"} & ACCEPTED.keys()
-    assert list(refused(_pod(_objects(untouched, overlay)))) == []
+    assert [found for pod in _pods(objects) for found in refused(pod)] == []
 
 
 @pytest.mark.parametrize("name", BREACHES)
@@ -457,15 +499,16 @@ def faults(objects: list[Manifest]) -> Iterator[str]:
     deployment, scaler, budget = (
         _one(objects, kind)["spec"] for kind in ("Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget")
     )
-    pod, container = _pod(objects)["spec"], _container(objects)
-
-    there = {(each["kind"], each["metadata"]["name"]) for each in objects}
-    there |= {("volume", each["name"]) for each in pod.get("volumes", [])}
-    used = {("ServiceAccount", pod["serviceAccountName"])}
-    used |= {("ConfigMap", each["configMapRef"]["name"]) for each in container["envFrom"]}
-    used |= {("volume", each["name"]) for each in container.get("volumeMounts", [])}
-    for kind, name in used - there:
-        yield f"there is no {kind} {name}"
+    for each in _pods(objects):
+        pod = each["spec"]
+        [container] = pod["containers"]
+        there = {(each["kind"], each["metadata"]["name"]) for each in objects}
+        there |= {("volume", each["name"]) for each in pod.get("volumes", [])}
+        used = {("ServiceAccount", pod["serviceAccountName"])}
+        used |= {("ConfigMap", each["configMapRef"]["name"]) for each in container["envFrom"]}
+        used |= {("volume", each["name"]) for each in container.get("volumeMounts", [])}
+        for kind, name in used - there:
+            yield f"there is no {kind} {name}"
 
     if scaler["scaleTargetRef"] != {
         **{field: target[field] for field in ("apiVersion", "kind")},
@@ -477,7 +520,7 @@ def faults(objects: list[Manifest]) -> Iterator[str]:
     if "replicas" in deployment:
         yield "both the Deployment and the autoscaler decide on replicas"
     for metric in scaler["metrics"]:
-        if metric["resource"]["name"] not in container["resources"].get("requests", {}):
+        if metric["resource"]["name"] not in _container(objects)["resources"].get("requests", {}):
             yield f"the autoscaler scales by {metric['resource']['name']}, which is not requested"
     if {str(each) for each in deployment["strategy"]["rollingUpdate"].values()} <= {"0", "0%"}:
         yield "no pod can be replaced: maxSurge and maxUnavailable are 0"
@@ -487,8 +530,9 @@ def faults(objects: list[Manifest]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_objects_agree_with_each_other(untouched: BakedProject, overlay: str) -> None:
-    assert list(faults(_objects(untouched, overlay))) == []
+def test_objects_agree_with_each_other(untouched: BakedProject, complete: BakedProject, overlay: str) -> None:
+    for service in (untouched, complete):
+        assert list(faults(_objects(service, overlay))) == []
 
 
 @pytest.mark.parametrize(("fault", "said"), FAULTS.values(), ids=FAULTS)
@@ -556,8 +600,8 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
             ),
             (
                 "deployment",
-                "component: web\n          matchLabelKeys: [pod-template-hash]\n      containers",
-                "component: wbe\n          matchLabelKeys: [pod-template-hash]\n      containers",
+                "component: web\n          matchLabelKeys: [pod-template-hash]\n      # Temp",
+                "component: wbe\n          matchLabelKeys: [pod-template-hash]\n      # Temp",
                 "topologySpreadConstraints.1.labelSelector of Deployment hello-service-web finds nothing",
             ),
             (
@@ -579,6 +623,55 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
                 "podSelector of NetworkPolicy hello-service-egress may find pods of other services",
             ),
         )
+    ),
+    (
+        SELECTOR,
+        "kubernetes/components/migrate/job.yaml",
+        "      labels:\n        app.kubernetes.io/component: migrate",
+        "      labels:\n        app.kubernetes.io/component: web",
+        "finds pods of several kinds",
+    ),
+    (
+        SELECTOR,
+        "kubernetes/components/servicemonitor/servicemonitor.yaml",
+        "component: web",
+        "component: wbe",
+        "selector of ServiceMonitor hello-service-web finds nothing",
+    ),
+    (
+        "requests_reach_the_pods",
+        "kubernetes/components/httproute/httproute.yaml",
+        "port: 80",
+        "port: 8080",
+        "HTTPRoute leads to {'name': 'hello-service-web', 'port': 8080}, which no Service has",
+    ),
+    (
+        "requests_reach_the_pods",
+        "kubernetes/components/httproute/kustomization.yaml",
+        "configurations:\n  - names.yaml\n",
+        "",
+        "HTTPRoute leads to {'name': 'web', 'port': 80}, which no Service has",
+    ),
+    (
+        "requests_reach_the_pods",
+        "kubernetes/components/ingress/ingress.yaml",
+        "name: http",
+        "name: htpp",
+        "Ingress leads to",
+    ),
+    (
+        "the_port_is_the_one_the_service_listens_on",
+        "kubernetes/components/servicemonitor/kustomization.yaml",
+        "METRICS=prometheus",
+        "METRICS=off",
+        "nothing serves metrics",
+    ),
+    (
+        LIVENESS,
+        "kubernetes/components/httproute/httproute.yaml",
+        "request: 60s",
+        "request: 5m",
+        "HTTPRoute hello-service-web allows requests of 300 s",
     ),
     (
         SELECTOR,
@@ -958,9 +1051,18 @@ def test_what_a_server_says_to_each_command_stands_in_one_place(readme: list[str
     assert [command for command in need_a_server if command not in shown] == []
 
 
+def _is_selected(selector: str, labels: dict[str, str]) -> bool:
+    """Judge as kubectl does: a label that must be there, have a value, or not have it."""
+    parts = [re.fullmatch(r"([^!=]+)(!?=)?(.*)", part) for part in selector.split(",")]
+    return all(
+        (labels.get(part[1]) == part[3]) == (part[2] == "=") if part[2] else part[1] in labels for part in parts if part
+    )
+
+
 def test_commands_of_the_readme_that_need_a_cluster_name_what_is_there(
     service: BakedProject, readme: list[str]
 ) -> None:
+    switch_on(service)
     rendered = {overlay: _objects(service, overlay) for overlay in OVERLAYS}
     image = _container(rendered["dev"])["image"]
     assert [command.split()[-1] for command in readme if command.startswith("kind load ")] == [image]
@@ -980,13 +1082,12 @@ def test_commands_of_the_readme_that_need_a_cluster_name_what_is_there(
             assert words[words.index("--namespace") + 1] == _one(rendered[overlay], "Namespace")["metadata"]["name"]
         if "--selector" in words:
             selector = words[words.index("--selector") + 1]
-            wanted = dict(label.split("=") for label in selector.replace("enforce", "enforce=restricted").split(","))
-            things = rendered[overlay] if words[0] == "apply" else [_pod(rendered[overlay])]
-            assert [each for each in things if wanted.items() <= each["metadata"]["labels"].items()] == things[:1], (
-                selector
-            )
+            things = rendered[overlay] if words[0] == "apply" else [_pod(rendered[overlay]) | {"kind": "Pod"}]
+            kinds = {each["kind"] for each in things if _is_selected(selector, each["metadata"]["labels"])}
+            all_kinds = {each["kind"] for each in things}
+            assert kinds in ({"Namespace"}, {"Pod"}, all_kinds - {"Deployment", "Service"}), selector
         for word in words:
-            if re.match(r"(deployment|service)/", word):
+            if re.match(r"(deployment|service|job)/", word):
                 kind, _, name = word.partition("/")
                 assert _one(rendered[overlay], kind.capitalize())["metadata"]["name"] == name
             if mapping := re.fullmatch(r"(\d+):(\d+)", word):
