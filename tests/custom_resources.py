@@ -1,8 +1,8 @@
 """What the components use of custom resources, closed: a field or a form that is not here has to be looked up first.
 
 Written after the references of Gateway API 1.4 (https://gateway-api.sigs.k8s.io/reference/spec/) and of the Prometheus
-operator 0.80 (https://prometheus-operator.dev/docs/api-reference/api/). Packages that hold the schemas are old or do not
-load everywhere, and the schemas themselves have ten thousand lines.
+operator 0.80 (https://prometheus-operator.dev/docs/api-reference/api/). Packages that hold the schemas are old or do
+not load everywhere, and the schemas themselves have ten thousand lines.
 """
 
 from typing import Any
