@@ -379,7 +379,7 @@ def refused(pod: Manifest) -> Iterator[str]:
     """
     spec = pod["spec"]
     containers = [*spec.get("initContainers", []), *spec["containers"]]
-    whole = spec["securityContext"]
+    whole = spec.get("securityContext", {})
     contexts = {"the pod": {"runAsNonRoot": True} | whole}
     contexts |= {each["name"]: whole | each.get("securityContext", {}) for each in containers}
     for name, context in contexts.items():
@@ -1246,8 +1246,13 @@ def test_busy_threads_take_the_pod_out_of_traffic_and_end_nothing(running: Runni
     running.wait_until(lambda: docker(*health) == "healthy", "the first health check")
     threads = 2 * int(running.python("import app.settings; print(app.settings.load().threads)"))
     waiting: list[socket.socket] = []
-    # Which worker takes a request is chance: more are sent until each thread has one.
-    running.wait_until(lambda: waiting.append(running.ask("/wait")) or running.count("waiting") == threads, "all busy")
+
+    def all_are_busy() -> bool:
+        # Which worker takes a request is chance: more are sent until each thread has one.
+        waiting.append(running.ask("/wait"))
+        return running.count("waiting") == threads
+
+    running.wait_until(all_are_busy, "that all threads are busy")
 
     liveness = running.probe("livenessProbe")
     probe = running.container["readinessProbe"]
