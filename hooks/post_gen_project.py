@@ -10,7 +10,9 @@ from collections.abc import Iterator
 # Folders that hold nothing but conditional files, the innermost first.
 CONDITIONAL_FOLDERS = (
     *(".github/workflows", ".github", "tests/kubernetes"),
-    *("kubernetes/base", "kubernetes/overlays/dev", "kubernetes/overlays/prod", "kubernetes/overlays", "kubernetes"),
+    *(f"kubernetes/components/{name}" for name in ("httproute", "ingress", "migrate", "name", "servicemonitor")),
+    *("kubernetes/base", "kubernetes/components"),
+    *("kubernetes/overlays/dev", "kubernetes/overlays/prod", "kubernetes/overlays", "kubernetes"),
 )
 
 

@@ -54,6 +54,12 @@ FILES_BY_ANSWER = {
         *(f"kubernetes/base/{name}.yaml" for name in ("namespace", "networkpolicy", "poddisruptionbudget")),
         *(f"kubernetes/base/{name}.yaml" for name in ("service", "serviceaccount")),
         *(f"kubernetes/overlays/{name}/kustomization.yaml" for name in ("dev", "prod")),
+        *(f"kubernetes/components/{name}/kustomization.yaml" for name in ("httproute", "ingress", "migrate", "name")),
+        *(f"kubernetes/components/httproute/{name}.yaml" for name in ("httproute", "names")),
+        *(f"kubernetes/components/{name}.yaml" for name in ("ingress/ingress", "migrate/job")),
+        *(f"kubernetes/components/servicemonitor/{name}.yaml" for name in ("kustomization", "networkpolicy")),
+        "kubernetes/components/servicemonitor/servicemonitor.yaml",
+        "kubernetes/release.py",
         *(f"tests/kubernetes/{name}.py" for name in ("conftest", "test_manifests")),
     },
 }

@@ -64,6 +64,7 @@ RUN_BY = {
     },
     "docs/questions.md": {"cookiecutter ": "tests/test_docs.py"},
     "docs/platform.md": {"": "tests/test_platform.py"},
+    "docs/kubernetes.md": {"": "tests/test_kubernetes.py"},
     **{
         f"docs/recipes/{path.name}": {"": FOLLOWED_BY.get(path.stem, "tests/test_recipes.py")}
         for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))
