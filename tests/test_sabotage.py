@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PYTHONS, Bake
+from tools.questions import base_image
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 
@@ -33,6 +34,8 @@ class Sabotage:
             self.then.apply(project)
 
 
+# Another Python whose base image is there.
+OTHER = PYTHONS[1] if len(PYTHONS) > 1 else "3.13"
 NO_ROOT = "test_image.py::test_user_is_numeric_and_not_root"
 USER = "USER 10001:10001\nSTOP"
 CHECK = 'CMD ["python", "-I", "-S", "healthcheck.py"]'
@@ -46,6 +49,21 @@ COMPILED = "test_image.py::test_all_code_is_compiled"
 CLEAN = "test_service.py::test_a_clean_life_leaves_a_clean_log"
 WITHOUT_METRICS = "test_metrics.py::test_without_metrics_there_is_nothing_of_them[off]"
 STOP = "test_service.py::test_a_stop_lets_requests_in_flight_finish"
+SOON = "test_image.py::test_a_service_that_hangs_is_noticed_soon"
+WRITABLE = "test_image.py::test_code_is_not_writable"
+SECRET = "test_image.py::test_no_variable_of_the_image_holds_a_secret"
+LOOKUPS = "test_image.py::test_certificates_time_zones_and_names_are_found"
+EFFECT = "test_service.py::test_a_setting_has_its_effect"
+HOPS = "test_service.py::test_as_many_proxies_are_believed_as_there_are[no proxy]"
+FAILURE = "test_service.py::test_a_failure_is_told_and_nothing_else_of_it"
+LINES = "test_service.py::test_every_request_has_one_line_with_exactly_these_fields"
+CANARY = "test_service.py::test_no_line_holds_what_a_client_keeps_secret"
+SHARED = "test_compose.py::test_nothing_of_the_host_is_shared"
+MEANT = "test_compose.py::test_its_environment_is_what_is_meant"
+ENV = "PYTHONUNBUFFERED=1 PORT"
+CONFIGURATION = 'forwarded_allow_ips = ""\n'
+READ_ONLY = "    # Nothing to write to, no privileges to gain"
+ENVIRONMENT = 'environment: { PORT: "${PORT:-5000}" }\n    env_file'
 
 SABOTAGES = {
     "root": Sabotage("Dockerfile", USER, "STOP", NO_ROOT, "USER is root"),
@@ -597,6 +615,206 @@ SABOTAGES = {
         "",
         "test_proxy.py::test_slow_clients_do_not_stop_others_being_served[20 kB at once]",
         "assert 503 == 200",
+    ),
+    "H4 asked every half hour": Sabotage(
+        "Dockerfile",
+        "--interval=30s",
+        "--interval=30m",
+        SOON,
+        "--interval=1800s and --retries=3: noticed after minutes",
+    ),
+    "H5 forgiven 300 times": Sabotage("Dockerfile", "--retries=3", "--retries=300", SOON, "and --retries=300: noticed"),
+    "H6 a probe that may take minutes": Sabotage("Dockerfile", "--timeout=3s", "--timeout=5m", SOON, "--timeout=300s"),
+    "D1 the folder of the code": Sabotage(
+        "Dockerfile",
+        "find /srv -exec touch -hd @0 {} + ",
+        "find /srv -exec touch -hd @0 {} + && chown 10001 /srv/app ",
+        WRITABLE,
+        "1 of its files and folders: ['/srv/app']",
+    ),
+    "D1 a folder for the group": Sabotage(
+        "Dockerfile",
+        "find /srv -exec touch -hd @0 {} + ",
+        "find /srv -exec touch -hd @0 {} + && chmod g+w /srv/app ",
+        WRITABLE,
+        "'/srv/app'",
+    ),
+    "D3 a password in ENV": Sabotage(
+        "Dockerfile", ENV, f"DB_PASSWORD=hunter2 {ENV}", SECRET, "who pulls the image reads DB_PASSWORD"
+    ),
+    "D3 a password in a URL": Sabotage(
+        "Dockerfile", ENV, f"CACHE=redis://u:hunter2@cache/0 {ENV}", SECRET, "who pulls the image reads CACHE"
+    ),
+    "D3 a token as an argument": Sabotage(
+        "Dockerfile",
+        "FROM ${RUNTIME} AS runtime\n",
+        "FROM ${RUNTIME} AS runtime\nARG API_TOKEN=hunter2\n",
+        SECRET,
+        "API_TOKEN",
+    ),
+    "D5 a stage on another Python": Sabotage(
+        "Dockerfile",
+        "FROM upstream AS base",
+        f"FROM {base_image(OTHER)} AS base",
+        "test_image.py::test_python_is_the_one_of_the_base",
+        f"Python {OTHER}",
+    ),
+    "R4 settings overruled by the image": Sabotage(
+        "Dockerfile", ENV, f'GUNICORN_CMD_ARGS="--timeout=30" {ENV}', EFFECT, "TIMEOUT=2 has no effect: gunicorn has 30"
+    ),
+    "R3 requests in flight are waited for": Sabotage(
+        "gunicorn.conf.py",
+        "prepare_the_end(os.getpid())\n",
+        "prepare_the_end(os.getpid())\n\n\ndef post_worker_init(worker):\n    worker.cfg.set('graceful_timeout', 7)\n\n"
+        "\ndef when_ready(server):\n    server.cfg.set('graceful_timeout', 7)\n",
+        EFFECT,
+        "GRACEFUL_TIMEOUT=1: a request",
+    ),
+    "E8 another limit of bodies": Sabotage(
+        "app/middleware.py",
+        "limit: int) -> None:\n        ",
+        "limit: int) -> None:\n        limit = 2**20\n        ",
+        EFFECT,
+        "MAX_BODY_BYTES=10",
+    ),
+    "L6 one level for all": Sabotage(
+        "gunicorn.conf.py", "environment.log_level, ", '"info", ', EFFECT, "LOG_LEVEL=warning: "
+    ),
+    "E4 gunicorn trusts everybody": Sabotage(
+        "gunicorn.conf.py", CONFIGURATION, 'forwarded_allow_ips = "*"\n', HOPS, "with TRUSTED_HOPS=0, views see"
+    ),
+    "E5 a host is believed": Sabotage(
+        "app/middleware.py",
+        "        request_id = request_ids.enter(environ)\n",
+        '        environ["HTTP_HOST"] = environ.get("HTTP_X_FORWARDED_HOST", environ.get("HTTP_HOST", ""))\n'
+        "        request_id = request_ids.enter(environ)\n",
+        HOPS,
+        "with TRUSTED_HOPS=0, views see",
+    ),
+    "E2 no headers on a failure": Sabotage(
+        "app/middleware.py",
+        "            headers = security.completed(",
+        '            headers = headers if status[:1] == "5" else security.completed(',
+        FAILURE,
+        "a response with status 500 lacks X-Content-Type-Options",
+    ),
+    "E3 Werkzeug's debugger": Sabotage(
+        "app/__init__.py",
+        "    middleware.init_app(app, config)\n",
+        "    middleware.init_app(app, config)\n    if app.debug:\n        import werkzeug.debug\n\n"
+        "        app.wsgi_app = werkzeug.debug.DebuggedApplication(app.wsgi_app, evalex=True)\n",
+        FAILURE,
+        "the page shows what has failed, and where",
+    ),
+    "L1 no line for a failure": Sabotage(
+        "app/access_log.py",
+        "if path not in health.PATHS and ",
+        'if path not in health.PATHS and str(resp.status)[0] != "5" and ',
+        LINES,
+        "0 access lines of a request with status 500",
+    ),
+    "L3 the address in the line": Sabotage(
+        "app/access_log.py",
+        '"duration_ms": milliseconds}',
+        '"duration_ms": milliseconds, "address": req.remote_addr[0]}',
+        LINES,
+        "fields too many or too few: ['address']",
+    ),
+    "L4 headers in the log": Sabotage(
+        "gunicorn.conf.py",
+        "prepare_the_end(os.getpid())\n",
+        "prepare_the_end(os.getpid())\n\n\ndef pre_request(worker, req):\n    worker.log.debug('%s', req.headers)\n",
+        CANARY,
+        "what a client keeps secret is in the log",
+    ),
+    "L2 the query of a failure": Sabotage(
+        "app/middleware.py",
+        'environ.get("PATH_INFO"), environ["REQUEST_METHOD"])',
+        'environ.get("RAW_URI"), environ["REQUEST_METHOD"])',
+        CANARY,
+        "what a client keeps secret is in the log",
+    ),
+    "P1 the engine's socket": Sabotage(
+        "compose.yaml",
+        READ_ONLY,
+        f'    volumes: ["/var/run/docker.sock:/var/run/docker.sock"]\n{READ_ONLY}',
+        SHARED,
+        "/docker.sock as /var/run/docker.sock",
+    ),
+    "P1 the host's files": Sabotage(
+        "compose.yaml", READ_ONLY, f'    volumes: ["/etc:/host:ro"]\n{READ_ONLY}', SHARED, "/etc as /host"
+    ),
+    "P2 the host's processes": Sabotage(
+        "compose.yaml", READ_ONLY, f"    pid: host\n{READ_ONLY}", SHARED, "PidMode=host"
+    ),
+    "P2 a signal to the host's processes": Sabotage(
+        "compose.yaml",
+        READ_ONLY,
+        f"    pid: host\n{READ_ONLY}",
+        "test_compose.py::test_it_starts_again_after_its_process_has_ended",
+        "PidMode is host: SIGTERM would reach processes outside of the container",
+    ),
+    "P3 the host's memory": Sabotage("compose.yaml", READ_ONLY, f"    ipc: host\n{READ_ONLY}", SHARED, "IpcMode=host"),
+    "P4 one more port": Sabotage(
+        "compose.yaml",
+        '"${PORT:-5000}" }]\n',
+        '"${PORT:-5000}" }, { host_ip: "127.0.0.1", target: 9464 }]\n',
+        "test_compose.py::test_only_its_port_is_published",
+        "published: 5000/tcp, 9464/tcp",
+    ),
+    "P5 a hop is trusted": Sabotage(
+        "compose.yaml",
+        ENVIRONMENT,
+        ENVIRONMENT.replace(" }\n", ', TRUSTED_HOPS: "1" }\n'),
+        MEANT,
+        "needs: TRUSTED_HOPS=1",
+    ),
+    "P5 a debugger for all": Sabotage(
+        "compose.yaml",
+        ENVIRONMENT,
+        ENVIRONMENT.replace(" }\n", ', FLASK_DEBUG: "1" }\n'),
+        MEANT,
+        "needs: FLASK_DEBUG=1",
+    ),
+    "proxy: not trusted": Sabotage(
+        "compose.proxy.yaml",
+        "{TRUSTED_HOPS:-1}",
+        "{TRUSTED_HOPS:-0}",
+        "test_proxy.py::test_a_client_cannot_choose_its_address",
+        "all clients have the address of the proxy",
+    ),
+    "proxy: one hop too many": Sabotage(
+        "compose.proxy.yaml",
+        "{TRUSTED_HOPS:-1}",
+        "{TRUSTED_HOPS:-2}",
+        "test_proxy.py::test_a_client_cannot_choose_its_address",
+        "all clients have the address of the proxy",
+    ),
+    "proxy: the engine's socket": Sabotage(
+        "compose.proxy.yaml",
+        'haproxy.cfg:ro"]',
+        'haproxy.cfg:ro", "/var/run/docker.sock:/var/run/docker.sock"]',
+        "test_proxy.py::test_nothing_of_the_host_is_shared",
+        "proxy shares with the host: ",
+    ),
+    "X1 distroless: no certificates": Sabotage(
+        "distroless.sh",
+        "cp -L /etc/ssl/certs/ca-certificates.crt etc/ssl/certs/\n",
+        "",
+        LOOKUPS,
+        "the certificates that TLS",
+        image="distroless",
+    ),
+    "X1 distroless: no time zones": Sabotage(
+        "distroless.sh",
+        "cp -a /usr/share/zoneinfo usr/share/\n",
+        "",
+        LOOKUPS,
+        "no way to find time zones",
+        image="distroless",
+    ),
+    "X1 distroless: no names": Sabotage(
+        "distroless.sh", "protocols,services} etc/", "protocols} etc/", LOOKUPS, "the port of https", image="distroless"
     ),
     "distroless: a shell": Sabotage(
         "distroless.sh",

@@ -1,9 +1,9 @@
 """Mounted into a container by the contract: gives any Flask application more pages, without a change of its image.
 
 /contract/sleep?3 waits 3 seconds in the page that CONTRACT_PAGE names, then responds with 200; /contract/worker tells
-the number of its process; /contract/read reads the body and tells its length; /contract/exit?3 ends by sys.exit(3);
-/contract/temporary writes a megabyte to a temporary file; /contract/client tells address, scheme, host and the place of
-the application as views see them.
+the number of its process; /contract/read reads the body and tells its length; /contract/exit?3 ends by sys.exit(3), and
+/contract/exit?x by a ValueError; /contract/temporary writes a megabyte to a temporary file; /contract/client tells
+address, scheme, host and the place of the application as views see them.
 """
 
 import os
@@ -31,7 +31,7 @@ with suppress(ImportError):
             seen = [environ[name] for name in ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST")]
             return [" ".join([*seen, environ["SCRIPT_NAME"] or "/"]).encode()]
         if environ["PATH_INFO"] == "/contract/exit":
-            sys.exit(int(environ["QUERY_STRING"]))
+            sys.exit(int(environ["QUERY_STRING"].partition("&")[0]))
         if environ["PATH_INFO"] == "/contract/temporary":
             with tempfile.TemporaryFile() as file:
                 written = file.write(bytes(10**6))
