@@ -40,11 +40,11 @@ FILES_OF_ALL = {
     *(f"tests/unit/{name}.py" for name in ("conftest", "required")),
     *(f"tests/unit/test_{name}.py" for name in ("access_log", "bodies", "caching", "capacity", "errors", "health")),
     *(f"tests/unit/test_{name}.py" for name in ("healthcheck", "logs", "metrics", "request_ids", "security")),
-    *(f"tests/unit/test_{name}.py" for name in ("settings", "views")),
+    *(f"tests/unit/test_{name}.py" for name in ("gunicorn", "releases", "repository", "settings", "views")),
     *(f"tests/container/{name}.py" for name in ("configuration", "conftest", "docker", "load", "scorecard")),
     *(f"tests/container/test_{name}.py" for name in ("build", "compose", "faults", "image", "metrics")),
     *(f"tests/container/test_{name}.py" for name in ("proxy", "service")),
-    *(f"tests/container/injected/{name}.py" for name in ("bytecode", "extensions", "sitecustomize")),
+    *(f"tests/container/injected/{name}.py" for name in ("bytecode", "extensions", "lookups", "sitecustomize")),
 }
 FILES_BY_ANSWER = {
     ("ci", "github"): {".github/workflows/ci.yaml"},

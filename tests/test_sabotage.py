@@ -60,6 +60,8 @@ LINES = "test_service.py::test_every_request_has_one_line_with_exactly_these_fie
 CANARY = "test_service.py::test_no_line_holds_what_a_client_keeps_secret"
 SHARED = "test_compose.py::test_nothing_of_the_host_is_shared"
 MEANT = "test_compose.py::test_its_environment_is_what_is_meant"
+# Gives a file the capability to open the ports below 1024.
+CAPABLE = 'import os; os.setxattr("/bin/able", "security.capability", bytes.fromhex("0100000200040000" + "00" * 12))'
 ENV = "PYTHONUNBUFFERED=1 PORT"
 CONFIGURATION = 'forwarded_allow_ips = ""\n'
 READ_ONLY = "    # Nothing to write to, no privileges to gain"
@@ -658,6 +660,20 @@ SABOTAGES = {
         f"FROM {base_image(OTHER)} AS base",
         "test_image.py::test_python_is_the_one_of_the_base",
         f"Python {OTHER}",
+    ),
+    "D8 a tool of the network": Sabotage(
+        "Dockerfile",
+        PIP,
+        f"{PIP} && cp /bin/true /usr/bin/nc.openbsd \\\n",
+        "test_image.py::test_no_tool_of_the_network_is_added",
+        "tools of the network in the image: ['/usr/bin/nc.openbsd']",
+    ),
+    "D10 capabilities of a file": Sabotage(
+        "Dockerfile",
+        PIP,
+        f"{PIP} && cp /bin/true /bin/able && python -c '{CAPABLE}' \\\n",
+        "test_image.py::test_no_file_gives_the_rights_of_its_owner",
+        "file capabilities, which nothing may have: ['/usr/bin/able']",
     ),
     "R4 settings overruled by the image": Sabotage(
         "Dockerfile", ENV, f'GUNICORN_CMD_ARGS="--timeout=30" {ENV}', EFFECT, "TIMEOUT=2 has no effect: gunicorn has 30"

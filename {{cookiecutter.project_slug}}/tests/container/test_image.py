@@ -169,6 +169,19 @@ def test_no_build_tools(built: docker.Image) -> None:
     assert not found, f"build tools in the image: {found}"
 
 
+# Debian's slim image has none of them.
+NETWORK_TOOLS = re.compile(r"nc(\.\w+)?|netcat|ncat|socat|ssh|scp|sftp|telnet|ftp|rsync|git|nmap|tcpdump")
+
+
+@pytest.mark.row(6)
+@pytest.mark.usefixtures("own")
+def test_no_tool_of_the_network_is_added(built: docker.Image) -> None:
+    """What speaks to other hosts carries data out and programs in. Fix: borrow the tools of another image."""
+    found = _programs(built, NETWORK_TOOLS)
+
+    assert not found, f"tools of the network in the image: {found}"
+
+
 @pytest.mark.row(6)
 def test_no_installer_can_be_imported(built: docker.Image) -> None:
     """`python -m pip` needs no executable, and ensurepip makes a pip out of nothing. Fix: remove them all."""
@@ -285,8 +298,10 @@ def test_no_file_gives_the_rights_of_its_owner(built: docker.Image) -> None:
     Fix: `find / -xdev -type f -perm /6000 -exec chmod a-s {} +`.
     """
     special = [path for path, file in built.files.items() if file.isfile() and file.mode & 0o6000]
+    capable = [path for path, file in built.files.items() if "SCHILY.xattr.security.capability" in file.pax_headers]
 
     assert not special, f"setuid or setgid: {special}"
+    assert not capable, f"file capabilities, which nothing may have: {capable}"
 
 
 @pytest.mark.row(9)

@@ -74,3 +74,24 @@ def test_gunicorn_trusts_no_proxy_by_itself(told: dict[str, str]) -> None:
         f"gunicorn itself believes X-Forwarded-Proto and SCRIPT_NAME from {told['forwarded_allow_ips']}; only "
         'TRUSTED_HOPS may say who is believed: leave forwarded_allow_ips = "" in gunicorn.conf.py'
     )
+
+
+# Plays gunicorn: prints each time that its own handler of SIGTERM would begin the stop.
+DRAIN = """
+import os, runpy, signal
+signal.signal(signal.SIGTERM, lambda *_: print("stop"))
+conf = runpy.run_path("gunicorn.conf.py")
+conf["prepare_the_drain"](os.getpid(), 300)
+for number in (1, 2):
+    print("SIGTERM", number)
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_second_sigterm_cuts_the_drain_short() -> None:
+    environ = {**os.environ, **NEEDED}
+    program = [sys.executable, "-c", DRAIN]
+    ended = subprocess.run(program, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False, timeout=60)
+
+    assert ended.stdout.split("\n")[:2] == ["SIGTERM 1", "SIGTERM 2"], f"it stops without its drain: {ended}"
+    assert ended.stdout.endswith("SIGTERM 2\nstop\n"), f"a second SIGTERM does not cut the drain short: {ended}"

@@ -31,6 +31,7 @@ def test_a_probe_is_a_get(client: FlaskClient) -> None:
     assert client.head("/healthz").status_code == 200
 
 
+@pytest.mark.usefixtures("alone")
 def test_no_rule_of_the_application_refuses_a_probe(app: Flask, client: FlaskClient) -> None:
     app.config["TRUSTED_HOSTS"] = ["shop.example.org"]
     app.before_request(lambda: ("not you", 403))

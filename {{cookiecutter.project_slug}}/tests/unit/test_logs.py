@@ -185,6 +185,7 @@ def test_a_stack_stays_on_the_line() -> None:
     assert "test_a_stack_stays_on_the_line" in line["stack"]
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_line_knows_its_request_and_its_trace(
     app: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,14 @@
 """What is counted, under which labels. Several workers and the exporter are the matter of the container tests."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask, abort
 from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 
-from app import create_app
+from app import create_app, metrics
 from app.settings import Settings
 from tests.unit.required import NEEDED
 
@@ -46,6 +47,16 @@ def test_a_route_is_a_pattern(client: FlaskClient) -> None:
     assert requests()["GET", "/a-pattern/<int:number>", "200"] == 5
     assert samples("http_request_duration_seconds_count")["GET", "/a-pattern/<int:number>"] == 5
     assert 0 < samples("http_request_duration_seconds_sum")["GET", "/a-pattern/<int:number>"] < 60
+
+
+def test_a_duration_is_in_seconds(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.25])
+    monkeypatch.setattr(metrics, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    before = samples("http_request_duration_seconds_sum").get(("GET", "/looks"), 0)
+    client.get("/looks", buffered=True)
+
+    took = samples("http_request_duration_seconds_sum")["GET", "/looks"] - before
+    assert took == 0.25, f"a quarter of a second is told as {took}"
 
 
 def test_clients_cannot_invent_labels(client: FlaskClient) -> None:
