@@ -27,6 +27,7 @@ def test_the_unit_tests_of_the_default_project_pass(project: BakedProject) -> No
     project.run("pytest", "tests/unit")
 
 
+@pytest.mark.slow
 def test_a_test_that_hangs_fails(bake: Bake) -> None:
     project = bake()
     hang = "import threading\n\n\ndef test_hang() -> None:\n    threading.Event().wait()\n"
