@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject
 from tests.readme import edit
+from tools.questions import CHOICES
 
 RECIPES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))}
 INDEX = RECIPES.pop("README")
@@ -19,6 +20,8 @@ FOLLOWED_BY = {"answers": "tests/test_update.py", "podman": "tests/test_podman.p
 KUBERNETES = "--- kubernetes/"
 # Small real services, grown by recipes; tests/test_services.py judges each.
 SERVICES = sorted((TEMPLATE / "tests/services").glob("*/README.md"))
+# Where the whole contract is asked of each: a Python and a kind of image in turn.
+JUDGED_ON = [(PYTHONS[n % len(PYTHONS)], CHOICES["image"][n % 2]) for n in range(len(SERVICES))]
 SERVES = [
     "tests/container/test_service.py::test_the_page_is_served",
     "tests/container/test_service.py::test_a_clean_life_leaves_a_clean_log",

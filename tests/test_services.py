@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PYTHONS, Bake, BakedProject
+from tests.conftest import Bake, BakedProject
 from tests.readme import edit
-from tests.recipes import SERVES, SERVICES, follow, named_by, started_by, with_all_before
+from tests.recipes import JUDGED_ON, SERVES, SERVICES, follow, named_by, started_by, with_all_before
 from tools.questions import CHOICES
 
 # What a fresh service has for its owner to replace: it speaks of hello world.
@@ -49,17 +49,17 @@ def test_a_real_service_holds_its_contract(
     number: int,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Everything is asked on one Python and one kind of image, in turn; on the other kind, whether it serves."""
-    readme, version, kinds = SERVICES[number], PYTHONS[number % len(PYTHONS)], CHOICES["image"]
-    whole, other = kinds[number % 2], kinds[1 - number % 2]
-    project = grown(readme, bake, python_version=version, image=whole)
+    """Everything is asked on one Python and one kind of image; on the other kind, whether it serves."""
+    readme, (version, kind) = SERVICES[number], JUDGED_ON[number]
+    [other] = {*CHOICES["image"]} - {kind}
+    project = grown(readme, bake, python_version=version, image=kind)
 
     for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "tests/unit"]):
         project.run(*command)
     options = ["--scorecard", "-p", "no:cacheprovider"]
     done = project.run("pytest", "tests/container", *options, CI="true")
     assert "hello-service: 22 of 22 rows passed" in done.stdout
-    edit(project.path, f"--- Dockerfile\n-ARG RUNTIME={whole}\n+ARG RUNTIME={other}\n")
+    edit(project.path, f"--- Dockerfile\n-ARG RUNTIME={kind}\n+ARG RUNTIME={other}\n")
     project.run("pytest", *SERVED, *options, CI="true")
 
     record_property(f"{readme.parent.name}: lines changed beyond the recipes", changed(readme))
