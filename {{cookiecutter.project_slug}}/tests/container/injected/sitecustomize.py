@@ -40,8 +40,8 @@ with suppress(ImportError):
         if environ["PATH_INFO"] == "/contract/sleep":
             environ["PATH_INFO"] = os.environ["CONTRACT_PAGE"]
             answer = _wsgi_app(self, environ, lambda _, *rest: start_response("200 OK", *rest))
-            # How a test knows that the request is in flight. In one piece: print() writes the line end apart, and another
-            # process may write before it.
+            # How a test knows that the request is in flight. In one piece: print() writes the line end apart, and a
+            # worker beside it may write before that.
             os.write(1, b"contract: asleep\n")
             time.sleep(float(environ["QUERY_STRING"]))
             return answer
