@@ -223,14 +223,11 @@ def can_be_scraped(container: docker.Container) -> bool:
 
 def test_metrics_are_there_while_the_workers_hang(image: docker.Image) -> None:
     """A service is looked at when it hangs. Fix: answer scrapes in a process of its own."""
-    with started(image, workers=1) as container, ThreadPoolExecutor() as clients:
-        sleeping = clients.submit(container.request, "/contract/sleep?1", timeout=60)
+    with ThreadPoolExecutor() as clients, started(image, workers=1) as container:
+        clients.submit(container.request, "/contract/sleep?60", timeout=70)
         wait_until(lambda: Scraped(container).in_flight == 1, "a request is being answered")
-        hanging = workers(container)
-        container.signal("SIGSTOP", hanging)
+        container.signal("SIGSTOP", workers(container))
         assert Scraped(container).in_flight == 1
-        container.signal("SIGCONT", hanging)
-        assert sleeping.result().status == 200
 
 
 def test_metrics_change_neither_life_nor_stop(image: docker.Image, told: Configuration) -> None:
