@@ -221,7 +221,7 @@ def test_where_the_tests_cannot_read_its_settings_no_bad_value_of_them_is_asked(
 
     said = "Today's tests cannot read its settings (app/settings.py): no bad value of them is asked.\n"
     assert capsys.readouterr().err == said * bool(settings) + "Building the image …\n"
-    assert ("test_a_bad_value_ends_the_container_with_one_clear_line" in asked) is not bool(settings)
+    assert ("test_bad_values_end_the_container_with_one_clear_line_each" in asked) is not bool(settings)
     assert len(asked) > 50
     assert (service.path / "pytest.ini").read_text().endswith(f"\npythonpath = {path.format(fresh=fresh)} .\n")
     assert (service.path / "tests/unit/required.py").is_file()

@@ -114,7 +114,7 @@ def test_the_container_contract_holds(
     if (python_version, image) in WHOLE:
         # Behind the proxy it is the same service, whatever it runs on: row 20 is asked once.
         first = (python_version, image) == IMAGES[0]
-        asked = ["tests/container", *([] if first else ["--ignore=tests/container/test_proxy.py"])]
+        asked = ["tests/container", "-n2", *([] if first else ["--ignore=tests/container/test_proxy.py"])]
         rows = 22 if first else 21
     else:
         asked, rows = ["tests/container/test_image.py", "tests/container/test_build.py"], 13

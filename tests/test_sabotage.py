@@ -446,7 +446,7 @@ SABOTAGES = {
         "app/__main__.py",
         'if settings.load().metrics == "prometheus":',
         "if False:",
-        "test_service.py::test_a_bad_value_ends_the_container_with_one_clear_line",
+        "test_service.py::test_bad_values_end_the_container_with_one_clear_line_each",
         "Traceback (most recent call last)",
     ),
     "limits ignored": Sabotage(

@@ -56,7 +56,7 @@ def test_a_real_service_holds_its_contract(
 
     for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "tests/unit"]):
         project.run(*command)
-    options = ["--scorecard", "-p", "no:cacheprovider"]
+    options = ["-n2", "--scorecard", "-p", "no:cacheprovider"]
     done = project.run("pytest", "tests/container", *options, CI="true")
     assert "hello-service: 22 of 22 rows passed" in done.stdout
     edit(project.path, f"--- Dockerfile\n-ARG RUNTIME={kind}\n+ARG RUNTIME={other}\n")

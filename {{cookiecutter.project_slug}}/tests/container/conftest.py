@@ -1,6 +1,7 @@
 """The container contract: is this image fit for production? Each test's docstring says why it matters.
 
     pytest tests/container                            builds this project and judges the image
+    pytest tests/container -n 2                       the same in two processes, with pytest-xdist
     pytest tests/container --image NAME               judges any image of an HTTP service
     pytest tests/container --image NAME --scorecard   ends with a verdict on each row of the contract
     pytest tests/container --explain 9                says why row 9 matters, and how to fix it
@@ -22,11 +23,11 @@ from tests.container import configuration, docker
 from tests.container.configuration import Configuration
 from tests.container.scorecard import ROWS, Scorecard, explain, rows_of
 
-SKIPPED = pytest.StashKey[str]()
 SCORECARD = pytest.StashKey[Scorecard]()
 CONFIGURATION = pytest.StashKey[Configuration]()
 PAGE_ROW = 12
 HERE = Path(__file__).parent
+NO_ENGINE = "container tests need a Docker Engine: "
 # Of a test that hangs. On a busy machine with a slow index the builds of one take some minutes.
 SECONDS = 1200
 
@@ -57,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except configuration.ConfigurationError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[SCORECARD] = Scorecard(name or docker.PROJECT.name)
+    config.pluginmanager.register(config.stash[SCORECARD])
     if config.getoption("--scorecard"):
         config.option.tbstyle, config.option.reportchars = "no", "fE"
 
@@ -85,15 +87,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def engine(pytestconfig: pytest.Config) -> Iterator[None]:
+def engine() -> Iterator[None]:
     """Skip all tests here, or in CI fail them, if no engine answers; leave nothing behind."""
     if problem := docker.problem():
-        message = f"container tests need a Docker Engine: {problem}"
         if os.environ.get("CI"):
-            pytest.fail(message, pytrace=False)
-        pytestconfig.stash[SKIPPED] = message
-        pytest.skip(message)
-    pytestconfig.stash[SCORECARD].engine = docker.engine()
+            pytest.fail(NO_ENGINE + problem, pytrace=False)
+        pytest.skip(NO_ENGINE + problem)
     yield
     docker.remove_leftovers()
 
@@ -190,20 +189,18 @@ def talkative(image: docker.Image) -> Iterator[docker.Container]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Enter the result into the scorecard; show the log of every container a failed test used.
+    """Name the rows of the test to the scorecard; show the log of every container a failed test used.
 
     That the page is not served fails one test. To say it for each of the others as well would hide all else.
     """
     report = yield
-    card = item.config.stash[SCORECARD]
     rows = rows_of(item)
     if call.excinfo and call.excinfo.errisinstance(PageError):
-        if card.rows[PAGE_ROW].status == "failed":
+        if item.config.stash[SCORECARD].rows[PAGE_ROW].status == "failed":
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, f"Skipped: not run: see row {PAGE_ROW}")
         else:
             rows = [PAGE_ROW]
-    for row in rows:
-        card.record(row, report)
+    report.user_properties.append(("rows", rows))
     if report.failed and isinstance(item, pytest.Function):
         for name, value in item.funcargs.items():
             if isinstance(value, docker.Container):
@@ -213,10 +210,14 @@ def pytest_runtest_makereport(
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say once, not once a test, why the tests were skipped; print and write the scorecard."""
-    if message := config.stash.get(SKIPPED, None):
-        terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    if message := next((str(reason) for *_, reason in skipped if NO_ENGINE in str(reason)), None):
+        terminalreporter.write_line(f"SKIPPED: {message.removeprefix('Skipped: ')}", yellow=True)
         return
+    card, files = config.stash[SCORECARD], config.getoption("--scorecard-file")
+    if files or config.getoption("--scorecard"):
+        card.engine = docker.problem() or docker.engine()
     if config.getoption("--scorecard"):
-        config.stash[SCORECARD].print()
-    for path in config.getoption("--scorecard-file"):
-        config.stash[SCORECARD].write(path)
+        card.print()
+    for path in files:
+        card.write(path)

@@ -53,13 +53,18 @@ class Row:
     reason: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class Scorecard:
-    """The verdicts of a session, by row."""
+    """The verdicts of a session, by row. A plugin of pytest, so that it sees the reports of all processes of xdist."""
 
     image: str
     engine: str = ""
     rows: dict[int, Row] = field(default_factory=lambda: {n: Row(n, title) for n, title in ROWS.items()})
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Enter the result into the rows that the report names."""
+        for row in cast(list[int], dict(report.user_properties).get("rows", [])):
+            self.record(row, report)
 
     def record(self, number: int, report: pytest.TestReport) -> None:
         """Take in a phase of a test. One failure fails the row; skipped tests count only where no other was run.

@@ -72,7 +72,7 @@ def test_memory_after_load_stays_within_budget(image: docker.Image, told: Config
 
     Fix: look for caches without bound and for what each request leaves behind; `gc.freeze()` before the fork.
     """
-    requests, rounds = 3000, 5
+    requests, rounds = 2000, 6
     with docker.started(image, "--env", "WEB_CONCURRENCY=2") as container:
         container.wait_until_serving()
         further = max(0, len(container.workers()) - 1)

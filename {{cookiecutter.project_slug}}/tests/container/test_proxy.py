@@ -134,7 +134,7 @@ def test_slow_clients_do_not_stop_others_being_served(
         slow = [stack.enter_context(proxy.open_socket()) for _ in range(200)]
         for client in slow:
             client.sendall(first)
-        for _ in range(20):
+        for _ in range(10):
             time.sleep(0.1)
             for client in slow:
                 with suppress(OSError):
