@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -269,10 +269,23 @@ class Image:
         """Yield every layer, opened; files that later layers hide are still in it."""
         yield from map(opened, self.raw_layers())
 
+    def run_to_end(
+        self, *options: str, arguments: Sequence[str] = (), check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a container that must end by itself, and remove it; raise DockerError if it has not after a minute.
+
+        Or if it fails and `check` is set. One that has not ended is removed at the end of the session.
+        """
+        command = ("run", "--rm", "--label", LABEL, *options, self.reference, *arguments)
+        try:
+            return run(*command, check=check, timeout=60)
+        except subprocess.TimeoutExpired as error:
+            raise DockerError(f"{shlex.join(('docker', *command))}: it must end, but runs after 60 s") from error
+
     def run_injected(self, script: str) -> Any:
         """Run a script of the folder injected/ in the image; return what it prints, which is JSON."""
-        options = ("--rm", "--label", LABEL, "--mount", INJECTED, "--entrypoint", "python3")
-        return json.loads(run("run", *options, self.reference, f"/contract/{script}").stdout)
+        options = ("--mount", INJECTED, "--entrypoint", "python3")
+        return json.loads(self.run_to_end(*options, arguments=[f"/contract/{script}"]).stdout)
 
 
 def opened(layer: bytes) -> tarfile.TarFile:

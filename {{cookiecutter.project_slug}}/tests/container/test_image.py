@@ -81,8 +81,7 @@ def test_health_check_exists_and_works(image: docker.Image) -> None:
 def test_health_check_fails_where_nothing_listens(built: docker.Image) -> None:
     """A check that always succeeds is worse than none. Fix: let its exit code tell what /healthz answered."""
     check = (built.config.get("Healthcheck") or {}).get("Test") or ["NONE"]
-    options = ("--rm", "--label", docker.LABEL, "--entrypoint", check[1])
-    done = docker.run("run", *options, built.reference, *check[2:], check=False)
+    done = built.run_to_end("--entrypoint", check[1], arguments=check[2:], check=False)
 
     assert done.returncode == 1, f"exit code {done.returncode} without a service: {done.stdout}{done.stderr}"
 

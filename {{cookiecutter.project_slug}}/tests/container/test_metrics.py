@@ -270,8 +270,8 @@ def test_without_metrics_there_is_nothing_of_them(image: docker.Image, options: 
 
 def test_metrics_need_a_port_of_their_own(image: docker.Image) -> None:
     """Two listeners on one port are a mistake that must be named. Fix: app/settings.py."""
-    options = ("--rm", "--label", docker.LABEL, *image.needs, "--env", "METRICS=prometheus")
-    done = docker.run("run", *options, "--env", f"METRICS_PORT={SERVICE_PORT}", image.reference, check=False)
+    variables = ("--env=METRICS=prometheus", f"--env=METRICS_PORT={SERVICE_PORT}")
+    done = image.run_to_end(*image.needs, *variables, check=False)
 
     (line,) = (done.stdout + done.stderr).splitlines()
     assert line == f"METRICS_PORT='{SERVICE_PORT}' is not valid: it must be another than PORT, for example {PORT}"
