@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from benchmarks import timeline
 from tests.conftest import TEMPLATE
-from tools.charts import BLUE, RED, SKY, save
+from tools.charts import BLUE, DARK, RED, SKY, darkened, save
 from workshop import charts
 
 LADDER: dict[str, Any] = json.loads((TEMPLATE / "workshop/results/ladder.json").read_text(encoding="utf-8"))
@@ -44,6 +44,16 @@ def test_a_chart_in_the_repository_is_that_of_the_results(name: str, tmp_path: P
     # Of the plot in the README there is no PNG in the repository.
     if (png := TEMPLATE / f"{name}.png").exists():
         assert np.allclose(imread(tmp_path / "again.png"), imread(png), atol=0.05)
+
+
+def test_the_readme_shows_the_same_chart_on_a_dark_ground() -> None:
+    readme = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+    dark, light = re.findall(r'(?:srcset|src)="([^"]+)"', readme)
+
+    assert light == "benchmarks/rollout.svg"
+    svg = (TEMPLATE / dark).read_text(encoding="utf-8")
+    assert svg == darkened((TEMPLATE / light).read_text(encoding="utf-8")), f"{dark} is not {light} in other colours"
+    assert set(re.findall("|".join(DARK), svg)) == set(), "this colour cannot be seen on a dark ground"
 
 
 def test_a_chart_is_the_same_each_time_and_names_no_date(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PYTHONS, TOOLS, Forge, docker, skip_or_fail, wait_for_page
+from tests.readme import section
 from tools.questions import CHOICES, QUESTIONS, shorthand
 
 pytestmark = pytest.mark.container
@@ -36,9 +37,9 @@ def literal_tag(engine: None) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("port_5000", "literal_tag")
-def test_the_commands_at_the_top_of_the_readme_serve_the_page(forge: Forge, tmp_path: Path) -> None:
+def test_the_first_commands_of_the_readme_serve_the_page(forge: Forge, tmp_path: Path) -> None:
     readme = (forge.work_tree / "README.md").read_text(encoding="utf-8")
-    bake, enter, build, run = readme.partition("```sh\n")[2].partition("```")[0].splitlines()
+    bake, enter, build, run = section(readme, "Try it").partition("```sh\n")[2].partition("```")[0].splitlines()
     assert (bake, enter) == (f"cookiecutter {shorthand()}", "cd hello-service")
     path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
     python = str(CHOICES["python_version"].index(PYTHONS[0]) + 1)

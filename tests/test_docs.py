@@ -37,6 +37,7 @@ ELSEWHERE = {
 # How the commands of the other documents begin, and what runs them.
 RUN_BY = {
     "README.md": {
+        f"uvx cookiecutter {shorthand()}": "tests/test_questions.py",
         f"cookiecutter {shorthand()}": "tests/test_container.py",
         "cd hello-service": "tests/test_container.py",
         "docker build -t my-python-app .": "tests/test_container.py",
@@ -299,3 +300,16 @@ def test_the_suite_of_the_template_does_the_same() -> None:
     )
     assert failed.returncode == 1
     assert "container tests need a Docker Engine: " in failed.stdout
+
+
+def test_what_one_gets_is_tested() -> None:
+    text = (TEMPLATE / "docs/what-you-get.md").read_text(encoding="utf-8")
+    scorecard = (TEMPLATE / "{{cookiecutter.project_slug}}/tests/container/scorecard.py").read_text(encoding="utf-8")
+    rows = [row.rpartition("| ")[2].strip(" |") for row in re.findall(r"^\| .* \|$", text, re.MULTILINE)[1:]]
+
+    assert len(rows) > 10
+    for proof in ", ".join(rows).split(", "):
+        there = (
+            re.search(rf"^    {proof}: ", scorecard, re.MULTILINE) or (TEMPLATE / "tests" / proof.strip("`")).exists()
+        )
+        assert there, f"nothing is called {proof}"

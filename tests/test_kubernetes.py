@@ -170,7 +170,8 @@ def test_the_newest_version_is_that_of_kubectl() -> None:
 
 
 def test_the_readmes_name_the_versions(untouched: BakedProject) -> None:
-    assert f"schemas of Kubernetes {' and '.join(VERSIONS)}, " in (TEMPLATE / "README.md").read_text(encoding="utf-8")
+    tested = (TEMPLATE / "docs/kubernetes.md").read_text(encoding="utf-8")
+    assert f"schemas of Kubernetes {' and '.join(VERSIONS)}, " in tested
     own = (untouched.path / "README.md").read_text(encoding="utf-8")
     assert f"For Kubernetes {VERSIONS[0]} and newer." in own
 

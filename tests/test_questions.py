@@ -15,7 +15,8 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 from hooks import pre_gen_project
-from tests.conftest import TEMPLATE, Bake, docker
+from tests.conftest import TEMPLATE, TOOLS, Bake, docker
+from tools.baking import files
 from tools.questions import CHOICES, DEFAULTS, QUESTIONS, RULES
 
 
@@ -36,6 +37,20 @@ def _cookiecutter(
 
 def _bake(output: Path, *answers: str) -> subprocess.CompletedProcess[str]:
     return _cookiecutter(output, "--no-input", *answers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["", "==2.1.1"], ids=["the newest", "the oldest that was tried"])
+def test_a_cookiecutter_that_is_not_installed_bakes_the_same(bake: Bake, tmp_path: Path, version: str) -> None:
+    readme = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+    assert f"cookiecutter {version.removeprefix('==')}" in readme
+
+    command = ["uvx", "--python", sys.executable, f"cookiecutter{version}", str(TEMPLATE), "--no-input"]
+    environment = {**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert files(tmp_path / "hello-service") == bake().files()
 
 
 def test_labels_rules_and_defaults_are_those_of_the_questions() -> None:

@@ -33,9 +33,9 @@ def _toml(path: Path) -> dict[str, Any]:
 NAMED = {
     "README.md": [
         f"| `python_version` | `{DEFAULT}` | one of {', '.join(PYTHONS)} |",
-        f"one lock with hashes for Python {OLDEST} to {NEWEST} on Linux, macOS and Windows",
         f"All you need is Python {OLDEST} or newer",
     ],
+    "docs/what-you-get.md": [f"one lock with hashes for Python {OLDEST} to {NEWEST} on Linux, macOS and Windows"],
     ".ci/base-images": [f"${{PYTHONS:-{' '.join(PYTHONS)}}}"],
     ".ci/run": [f"for version in {' '.join(PYTHONS)}; do"],
     "Makefile": [f"Python {OLDEST} or newer", "sys.version_info < (3, 11)"],

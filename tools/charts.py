@@ -4,6 +4,7 @@ The colours are those of Okabe and Ito, which people with any kind of colour bli
 it to colours alone: values stand at their bars, verdicts are signs, failures are crosses.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +49,16 @@ def frame(
     figure.text(left, 0.15 / height, source, size=9, color=SOFT, va="bottom", linespacing=1.5)
     axes = figure.subplots(len(panels), sharex=True, height_ratios=list(panels), squeeze=False)[:, 0]
     return figure, list(axes)
+
+
+# For pages with a dark ground.
+DARK = {"#ffffff": "#0d1117", INK: "#f0f3f6", SOFT: "#9ea7b3", PALE: "#21262d"}
+
+
+def darkened(svg: str) -> str:
+    """Return a chart, as SVG, in colours that can be seen on a dark ground. What names no colour is black."""
+    svg = svg.replace("<svg ", f'<svg fill="{DARK[INK]}" ', 1)
+    return re.sub("|".join(DARK), lambda colour: DARK[colour[0]], svg)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -13,7 +13,7 @@ from tools.dialogue import ANSWERS, record
 from tools.questions import TEMPLATE, shorthand, table
 from tools.release import linked
 
-ADDRESS = re.compile(r"(?:(?<=^cookiecutter )|(?<=^[$] cookiecutter ))(?:g[hl]|https):\S+", re.MULTILINE)
+ADDRESS = re.compile(r"(?<=\bcookiecutter )(?:g[hl]|https):[^\s`]+")
 TABLE = re.compile(r"^[|] Question [|].*?\n(?=\n)", re.MULTILINE | re.DOTALL)
 RECORDING = re.compile(r"(?<=^```console\n)\$ cookiecutter (?:g[hl]|https):.*?(?=^```$)", re.MULTILINE | re.DOTALL)
 REFUSAL = re.compile(r"(?<=^```console\n)\$ (cookiecutter \. .*\n)[^`]*", re.MULTILINE)
