@@ -412,7 +412,7 @@ SABOTAGES = {
         " --start-interval=1s",
         "",
         "test_service.py::test_it_becomes_healthy_soon",
-        "health is starting, not healthy",
+        "the first probe comes 30 s after the start",
     ),
     "workers that take memory apart": Sabotage(
         "gunicorn.conf.py",

@@ -364,7 +364,7 @@ class Container:
         """Return the first process of the service, by its number inside the container: 1, or more under an init."""
         return int(self._python(LIST_WORKERS).split()[0])
 
-    def wait_for_workers(self, count: int, seconds: float = 10) -> int:
+    def wait_for_workers(self, count: int, seconds: float = 60) -> int:
         """Wait until there are `count` workers, and a moment to see whether there will be more; return their number."""
         deadline = time.monotonic() + seconds
         while len(self.workers()) < count and time.monotonic() < deadline:
@@ -399,7 +399,7 @@ class Container:
 
     def open_socket(self) -> socket.socket:
         """Return a connection that has sent nothing yet. Close it."""
-        return socket.create_connection(self.address, timeout=10)
+        return socket.create_connection(self.address, timeout=30)
 
     @property
     def logs(self) -> list[str]:
@@ -407,11 +407,11 @@ class Container:
         done = run("logs", self.identity, check=False)
         return (done.stdout + done.stderr).splitlines()
 
-    def connect(self, timeout: float = 10) -> http.client.HTTPConnection:
+    def connect(self, timeout: float = 30) -> http.client.HTTPConnection:
         """Return a connection that can be kept alive. Close it."""
         return http.client.HTTPConnection(*self.address, timeout=timeout)
 
-    def request(self, path: str = "", method: str = "GET", timeout: float = 10, **headers: str) -> Response:
+    def request(self, path: str = "", method: str = "GET", timeout: float = 30, **headers: str) -> Response:
         """Send one request on a connection of its own, for the page of the service unless another path is named.
 
         An underscore in a header's name stands for a hyphen.
@@ -425,7 +425,7 @@ class Container:
         finally:
             connection.close()
 
-    def send(self, raw: bytes, timeout: float = 20, end: bool = False) -> bytes:
+    def send(self, raw: bytes, timeout: float = 30, end: bool = False) -> bytes:
         """Send bytes that need not be HTTP; return all that comes back until the service closes the connection.
 
         With `end`, the client says that no more will come.
@@ -440,12 +440,12 @@ class Container:
                     received += chunk
             return received
 
-    def wait_until_serving(self, seconds: float = 40) -> None:
+    def wait_until_serving(self, seconds: float = 60) -> None:
         """Wait for the first answer; raise DockerError with the logs if the container ends or stays silent."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                self.request(timeout=2)
+                self.request(timeout=10)
             except (OSError, http.client.HTTPException):
                 if not self.state["Running"]:
                     break
@@ -464,7 +464,7 @@ class Container:
             if time.monotonic() > deadline or "Log" not in health:
                 probes = [probe["Output"].strip() for probe in health.get("Log") or []]
                 raise DockerError(
-                    f"after {seconds} s health is {health['Status']}, not {status}; last probe: {probes[-1:]}"
+                    f"after {seconds:.0f} s health is {health['Status']}, not {status}; last probe: {probes[-1:]}"
                 )
             time.sleep(0.1)
 

@@ -60,12 +60,12 @@ def web(compose: list[str], docker_services: Services, image: docker.Image) -> d
 
     def answers() -> bool:
         try:
-            return container.request("/readyz", timeout=2).status == 200
+            return container.request("/readyz", timeout=10).status == 200
         except (OSError, http.client.HTTPException):
             return False
 
     try:
-        docker_services.wait_until_responsive(answers, timeout=30, pause=0.1)
+        docker_services.wait_until_responsive(answers, timeout=60, pause=0.1)
     except Exception:
         pytest.fail("\n".join(["the service does not get ready; its log:", *container.logs]))
     return container
@@ -181,7 +181,7 @@ def test_it_starts_again_after_its_process_has_ended(web: docker.Container) -> N
     before = web.state["StartedAt"]
     web.signal("SIGTERM", [web.main_process()])
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while web.state["StartedAt"] == before or not web.state["Running"]:
         assert time.monotonic() < deadline, "the container was not started again"
         time.sleep(0.1)

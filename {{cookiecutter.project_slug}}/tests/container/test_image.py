@@ -73,7 +73,7 @@ def test_health_check_exists_and_works(image: docker.Image) -> None:
     assert check[0] == "CMD", f"HEALTHCHECK must be there, in exec form; it is {check}"
 
     with docker.started(image, "--health-interval", "1s") as container:
-        container.wait_until_health_is("healthy", 30)
+        container.wait_until_health_is("healthy", 60)
         assert container.state["Health"]["Log"][-1]["ExitCode"] == 0
 
 

@@ -71,7 +71,7 @@ def started(image: docker.Image, *options: str, workers: int = WORKERS) -> Itera
         yield container
 
 
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait for something; fail saying what, where it does not come."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -209,7 +209,7 @@ def test_slow_scrapers_hurt_nobody(image: docker.Image) -> None:
         assert container.request().status == image.page.status
         most = int(python(container, MOST_THREADS.format(container.workers())))
         assert most < 50, f"each slow scraper holds a thread: {most}"
-        wait_until(lambda: can_be_scraped(container), "slow scrapers are never sent away", 30)
+        wait_until(lambda: can_be_scraped(container), "slow scrapers are never sent away")
 
 
 def can_be_scraped(container: docker.Container) -> bool:
