@@ -88,7 +88,7 @@ def test_the_command_it_prints_publishes_the_release_and_services_are_made_from_
     _git(main, "push", "origin", "main")
     here = BakedProject(tmp_path, TOOLS.parent)
 
-    [bake] = [block for block in blocks(section(README, "Releases"), "sh") if "--checkout" in block]
+    [bake] = [block for block in blocks(section(README, "More"), "sh") if "--checkout" in block]
     assert bake == f"cookiecutter {shorthand()} --checkout v0.1.0\n"
     here.run("bash", "-c", f"{bake.strip().replace('v0.1.0', 'v0.2.0')} --no-input")
 

@@ -362,7 +362,7 @@ SABOTAGES = {
         " \\\n && find /venv -exec touch -hd @0 {} +",
         "",
         "test_build.py::test_two_builds_of_one_source_give_the_same_layers",
-        "differ",
+        ": /venv/bin: date",
     ),
     "virtual environment moved": Sabotage(
         "Dockerfile",
@@ -475,7 +475,7 @@ SABOTAGES = {
         '    return "<p>Hello',
         '    CACHE.append(bytearray(1_000))\n    return "<p>Hello',
         "test_faults.py::test_memory_after_load_stays_within_budget",
-        "memory grew in each of 5 rounds",
+        "memory grew in each of 6 rounds of 2000 requests",
         then=Sabotage("app/views.py", "blueprint = ", "CACHE: list[bytearray] = []\nblueprint = ", "", ""),
     ),
     "metrics: each worker for itself": Sabotage(
@@ -483,7 +483,7 @@ SABOTAGES = {
         "import time\n",
         'import os\nimport time\n\nos.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)\n',
         "test_metrics.py::test_the_requests_of_all_workers_are_added_up",
-        "0 of 3000",
+        "0 of 900",
     ),
     "metrics: the dead at work": Sabotage(
         "app/exporter.py",
@@ -853,7 +853,7 @@ SABOTAGES = {
         "find . -exec touch -hd @0 {} +\n",
         "",
         "test_build.py::test_two_builds_of_one_source_give_the_same_layers",
-        "differ",
+        ": /usr/local/bin: date",
         image="distroless",
     ),
     "distroless: all of Debian": Sabotage(

@@ -104,9 +104,33 @@ def test_two_builds_of_one_source_give_the_same_layers(built: docker.Image) -> N
     # The other may be in the engine's cache from an earlier day, with the dates of that day: so much the better.
     anew = docker.Image.build(f"container-contract-anew:{os.getpid()}", *docker.VERSION_OPTIONS, "--no-cache")
     pairs = list(zip(built.layer_digests, anew.layer_digests, strict=True))
-    differing = [number for number, (one, other) in enumerate(pairs) if one != other]
 
-    assert not differing, f"layers {differing} of {len(pairs)} differ"
+    assert pairs == [(one, one) for one, _ in pairs], f"not the same: {_differences(built, anew)}"
+
+
+def _differences(one: docker.Image, other: docker.Image) -> list[str]:
+    """Return what two images do not have in common, as `layer 4: /etc: date`."""
+    found = []
+    for number, (first, second) in enumerate(zip(_described(one), _described(other), strict=True)):
+        for name in sorted(first.keys() | second.keys()):
+            aspects = zip(("mode", "owner", "date", "content"), first.get(name, ()), second.get(name, ()), strict=False)
+            differ = [aspect for aspect, *values in aspects if values[0] != values[1]]
+            if differ or name not in first or name not in second:
+                found.append(f"layer {number}: /{name}: {', '.join(differ) or 'not in both'}")
+    return found or ["the order of files"]
+
+
+def _described(image: docker.Image) -> Iterator[dict[str, tuple[object, ...]]]:
+    for layer in image.layers():
+        yield {
+            member.name: (
+                (member.type, member.mode),
+                (member.uid, member.gid),
+                member.mtime,
+                file.read() if member.isfile() and (file := layer.extractfile(member)) else member.linkname,
+            )
+            for member in layer
+        }
 
 
 @pytest.mark.row(12)
