@@ -44,7 +44,7 @@ RESULTS = HERE / "results"
 ROUNDS = 5
 
 # From the hardest to the softest; the first in which the service answers is used.
-LIVES: Mapping[str, tuple[str, ...]] = {
+RESTRICTIONS: Mapping[str, tuple[str, ...]] = {
     "read-only": measures.HARDENED,
     "read-only but for /tmp": (*measures.HARDENED, *measures.WRITABLE),
     "not at all": measures.SILENT,
@@ -169,13 +169,13 @@ class Measurement:
         """Build it from nothing but the base image."""
         self.result["cold_build_seconds"] = round(engine.build(self.context, self.tag, "--no-cache"), 2)
 
-    def started(self, life: str) -> AbstractContextManager[tuple[engine.Container, float]]:
-        """Run a container in one of the LIVES; also tell the seconds of its start."""
-        return engine.started(self.tag, *LIVES[life], port=PORT, seconds=20)
+    def started(self, restriction: str) -> AbstractContextManager[tuple[engine.Container, float]]:
+        """Run a container under one of the RESTRICTIONS; also tell the seconds of its start."""
+        return engine.started(self.tag, *RESTRICTIONS[restriction], port=PORT, seconds=20)
 
-    def life(self) -> str | None:
-        """Return under which of the LIVES the service answers; None if under none."""
-        for name in LIVES:
+    def restriction(self) -> str | None:
+        """Return under which of the RESTRICTIONS the service answers; None if under none."""
+        for name in RESTRICTIONS:
             with suppress(engine.DockerError), self.started(name):
                 return name
         return None
@@ -183,14 +183,14 @@ class Measurement:
     def start(self) -> None:
         """Measure starts, health probe and stop."""
         self.result |= dict.fromkeys(("start_ms", "probe_cpu_ms", "stop_seconds", "exit_code", "debugger"))
-        self.result["hardened"] = life = self.life()
-        if life is None:
+        self.result["hardened"] = restriction = self.restriction()
+        if restriction is None:
             return
         starts = []
         for _ in range(ROUNDS):
-            with self.started(life) as (_container, seconds):
+            with self.started(restriction) as (_container, seconds):
                 starts.append(seconds)
-        with self.started(life) as (container, _seconds):
+        with self.started(restriction) as (container, _seconds):
             probe = measures.probe_cpu(self.tag, container)
             debugger = has_debugger(container)
             time.sleep(1)  # all workers have started: a stop in the middle of a start is another subject

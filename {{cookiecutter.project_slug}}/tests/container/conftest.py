@@ -148,7 +148,7 @@ def image(built: docker.Image, beside: str, pytestconfig: pytest.Config) -> dock
 
 
 @pytest.fixture(scope="session")
-def own(pytestconfig: pytest.Config) -> None:
+def project_only(pytestconfig: pytest.Config) -> None:
     """Skip a test that can only be asked of this project, not of a foreign image."""
     if pytestconfig.getoption("--image"):
         pytest.skip("not applicable: a foreign image does not tell; this needs the project it is built from")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.container import docker
 
-pytestmark = pytest.mark.usefixtures("own")
+pytestmark = pytest.mark.usefixtures("project_only")
 
 CANARY = "c0ffee-canary-7d1b"
 PLANTED = [
@@ -25,7 +25,7 @@ def _copy_of_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def canary_image(own: None, built: docker.Image, tmp_path_factory: pytest.TempPathFactory) -> docker.Image:
+def canary_image(project_only: None, built: docker.Image, tmp_path_factory: pytest.TempPathFactory) -> docker.Image:
     """Build the project with a canary wherever people keep what must not be shipped, and in a secret."""
     context = _copy_of_project(tmp_path_factory)
     for name in PLANTED:

@@ -16,7 +16,7 @@ from app.settings import Settings
 from tests.container import docker
 from tests.container.configuration import Configuration
 
-pytestmark = pytest.mark.usefixtures("own")
+pytestmark = pytest.mark.usefixtures("project_only")
 
 
 @pytest.fixture(scope="session")

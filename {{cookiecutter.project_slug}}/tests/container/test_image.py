@@ -112,7 +112,7 @@ def test_label_is_there(built: docker.Image, name: str) -> None:
 
 
 @pytest.mark.row(4)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_labels_carry_what_the_build_was_told(built: docker.Image) -> None:
     """A label that is frozen tells a lie. Fix: declare ARG VERSION, REVISION and CREATED before the LABEL."""
     told = {name: built.labels[f"org.opencontainers.image.{name.lower()}"] for name in docker.VERSION_ARGUMENTS}
@@ -121,7 +121,7 @@ def test_labels_carry_what_the_build_was_told(built: docker.Image) -> None:
 
 
 @pytest.mark.row(4)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_the_base_is_the_one_of_the_dockerfile(built: docker.Image) -> None:
     """Who looks for all images on a broken base trusts the label. Fix: the same name in FROM and base.name."""
     named = re.search(r"^FROM (\S+)", (docker.PROJECT / "Dockerfile").read_text(), re.MULTILINE)
@@ -138,7 +138,7 @@ def lookups(built: docker.Image) -> dict[str, Any]:
 
 
 @pytest.mark.row(4)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_python_is_the_one_of_the_base(built: docker.Image, lookups: dict[str, Any]) -> None:
     """A stage on another base ships what neither the label nor CI knows of. Fix: one FROM for all stages."""
     base = built.labels["org.opencontainers.image.base.name"]
@@ -175,7 +175,7 @@ NETWORK_TOOLS = re.compile(r"nc(\.\w+)?|netcat|ncat|socat|ssh|scp|sftp|telnet|ft
 
 
 @pytest.mark.row(6)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_no_tool_of_the_network_is_added(built: docker.Image) -> None:
     """What speaks to other hosts carries data out and programs in. Fix: borrow the tools of another image."""
     found = _programs(built, NETWORK_TOOLS)
@@ -193,7 +193,7 @@ def test_no_installer_can_be_imported(built: docker.Image) -> None:
 
 
 @pytest.mark.row(6)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_a_distroless_image_has_neither_shell_nor_package_manager(built: docker.Image) -> None:
     """What is not there cannot be used by an intruder, and no scanner lists its vulnerabilities.
 
@@ -210,7 +210,7 @@ LOGIN = re.compile(r"://[^/@\s:]*:[^/@\s]+@")
 
 
 @pytest.mark.row(7)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_no_variable_of_the_image_holds_a_secret(built: docker.Image) -> None:
     """Whoever can pull the image reads its variables, its labels and the arguments of its build.
 
@@ -226,7 +226,7 @@ def test_no_variable_of_the_image_holds_a_secret(built: docker.Image) -> None:
 
 
 @pytest.mark.row(8)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_certificates_time_zones_and_names_are_found(lookups: dict[str, Any]) -> None:
     """What is opened by its name is missed first by the request that needs it, such as one to another service by TLS.
 
@@ -346,7 +346,7 @@ def test_size_and_layers_stay_within_budget(
 
 
 @pytest.mark.row(10)
-def test_little_is_added_to_the_base(built: docker.Image, told: Configuration, own: None) -> None:
+def test_little_is_added_to_the_base(built: docker.Image, told: Configuration, project_only: None) -> None:
     """What is added is what this project answers for: at most 21 MB on disk, or `added`. Fix: see `docker history`."""
     base = docker.Image(built.labels["org.opencontainers.image.base.name"])
     added = (built.size - base.size) / MEGABYTE

@@ -15,7 +15,7 @@ from tests.container import docker
 from tests.container.configuration import Configuration
 from tests.container.load import load
 
-pytestmark = pytest.mark.usefixtures("own")
+pytestmark = pytest.mark.usefixtures("project_only")
 
 SERVICE_PORT = Settings.__dataclass_fields__["port"].metadata["default"]
 PORT = 9464 if SERVICE_PORT != 9464 else 9465

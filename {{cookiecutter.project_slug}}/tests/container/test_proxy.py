@@ -15,7 +15,7 @@ from tests.container import docker
 from tests.container.configuration import Configuration
 from tests.container.load import load
 
-pytestmark = pytest.mark.usefixtures("own")
+pytestmark = pytest.mark.usefixtures("project_only")
 
 REPLICAS = ("web-a", "web-b")
 # Not the default: the proxy and the replicas must agree on it.

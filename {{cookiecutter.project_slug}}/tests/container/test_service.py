@@ -45,7 +45,7 @@ SECURE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": ".+", "Content
 
 
 @pytest.mark.row(12)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_a_failure_is_told_and_nothing_else_of_it(talkative: docker.Container) -> None:
     """What an exception says is for the log: in a page it shows an intruder paths, code and secrets.
 
@@ -62,7 +62,7 @@ def test_a_failure_is_told_and_nothing_else_of_it(talkative: docker.Container) -
 
 
 @pytest.mark.row(12)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_errors_are_problem_details(service: docker.Container) -> None:
     """API clients parse errors; one shape for all of them is RFC 9457. Fix: app/errors.py."""
     response = service.request("/no/such/page", X_Request_ID="abc")
@@ -99,7 +99,7 @@ REMOTE_ADDR: 192.0.2.5
 
 
 @pytest.mark.row(12)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 @pytest.mark.parametrize(
     ("hops", "proto", "seen"),
     [
@@ -278,7 +278,7 @@ FIELDS = {"time", "level", "logger", "message", "request_id", "method", "path", 
 
 
 @pytest.mark.row(13)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 @pytest.mark.parametrize("path", ["", "/no/such/page", "/contract/exit?3"])
 def test_every_request_has_one_line_with_exactly_these_fields(talkative: docker.Container, path: str) -> None:
     """Alarms and bills count lines; a field more is a promise, or somebody's address. Fix: app/access_log.py."""
@@ -292,7 +292,7 @@ def test_every_request_has_one_line_with_exactly_these_fields(talkative: docker.
 
 
 @pytest.mark.row(13)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_no_line_holds_what_a_client_keeps_secret(talkative: docker.Container) -> None:
     """Logs are read by many and kept for long. At LOG_LEVEL=debug too, they hold no query, password or cookie.
 
@@ -443,7 +443,7 @@ def test_a_stop_in_the_first_second_is_obeyed(image: docker.Image, seconds: floa
 
 
 @pytest.mark.row(16)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_sigterm_has_a_handler_before_anything_is_loaded(image: docker.Image) -> None:
     """Without an init nothing but a handler hears SIGTERM, and loading takes a while. Fix: app/__main__.py."""
     program = "import app.__main__, signal, sys; print(callable(signal.getsignal(15)), 'flask' in sys.modules)"
@@ -474,7 +474,7 @@ def test_idle_connections_do_not_delay_a_stop(image: docker.Image) -> None:
 
 
 @pytest.mark.row(16)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_a_stop_takes_no_more_memory_than_the_service(image: docker.Image) -> None:
     """Workers share memory until one takes its objects apart; if all do, a service near its limit is killed instead.
 
@@ -492,7 +492,7 @@ def test_a_stop_takes_no_more_memory_than_the_service(image: docker.Image) -> No
 
 
 @pytest.mark.row(16)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_readiness_ends_before_the_service_does(image: docker.Image) -> None:
     """A balancer goes on sending for a while after SIGTERM; it must be told first, and served meanwhile.
 
@@ -533,7 +533,7 @@ def test_the_number_of_workers_is_taken_from_the_environment(image: docker.Image
 
 
 @pytest.mark.row(17)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_a_setting_has_its_effect(image: docker.Image) -> None:
     """A setting that is read, checked and then ignored is found at night.
 
@@ -598,7 +598,7 @@ def _bad_values() -> dict[str, str]:
 
 
 @pytest.mark.row(17)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_bad_values_end_the_container_with_one_clear_line_each(image: docker.Image) -> None:
     """A typing error must not wait for the first request that meets it, nor hide in a traceback.
 
@@ -616,7 +616,7 @@ def test_bad_values_end_the_container_with_one_clear_line_each(image: docker.Ima
 
 
 @pytest.mark.row(17)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_a_container_without_a_place_for_temporary_files_says_so(image: docker.Image) -> None:
     """The heartbeat of the workers needs one. Fix: app/settings.py."""
     done = image.run_to_end(*image.needs, "--read-only", "--ipc", "none", check=False)
@@ -628,7 +628,7 @@ def test_a_container_without_a_place_for_temporary_files_says_so(image: docker.I
 
 @pytest.mark.row(18)
 @pytest.mark.parametrize("limits", [("--cpus", "1"), ("--cpus", "2"), ("--memory", "smallest")], ids=" ".join)
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("project_only")
 def test_workers_follow_the_limits(image: docker.Image, told: Configuration, limits: tuple[str, str]) -> None:
     """More workers than CPUs only wait for each other, more than fit into the memory are killed by the kernel.
 
