@@ -87,7 +87,7 @@ Bake = Callable[..., BakedProject]
 
 @pytest.fixture(scope="session", autouse=True)
 def own_user_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the defaults and replay files of whoever runs the tests out of them, and theirs untouched.
+    """Run without the user's defaults and replay files of cookiecutter, and leave them untouched.
 
     cookiecutter leaves each hook it has rendered in the folder for temporary files; here that is one of pytest's.
     """
@@ -191,7 +191,7 @@ class Forge:
 @pytest.fixture
 def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
     """Return a forge that holds the template as it is, tagged v0.1.0. Git and all that use it go there."""
-    # Of its own, as cookiecutter asks what to do with the download of another test.
+    # A separate folder: cookiecutter asks what to do with a download that another test has left.
     downloads = tmp_path / "downloads"
     downloads.mkdir()
     monkeypatch.setenv("COOKIECUTTER_CONFIG", str(user_configuration(downloads)))

@@ -1,6 +1,6 @@
 """A package index as companies have them: pypiserver behind TLS and a password. test_private_networks.py runs it.
 
-A program of its own, as pypiserver's import hook warns of itself in every later import.
+A separate program, because pypiserver's import hook warns of itself in every later import.
 """
 
 import ssl

@@ -69,7 +69,7 @@ def shell(script: str, project: BakedProject) -> None:
 
 
 def started_by(recipe: str, bake: Bake, **answers: str) -> BakedProject:
-    """Return a fresh service, with an environment of its own if the recipe installs something."""
+    """Return a fresh service, with a separate environment if the recipe installs something."""
     deploy = "kubernetes" if KUBERNETES in recipe else "compose"
     project = bake(**{"python_version": PYTHONS[0], "deploy": deploy, **answers})
     own = project.path / ".venv"

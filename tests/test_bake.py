@@ -120,7 +120,7 @@ def test_two_bakes_are_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_bake_needs_no_network(tmp_path: Path) -> None:
-    """Linux can take the network away from one process: in a network namespace of its own not even loopback is up."""
+    """Linux can take the network away from one process: in a new network namespace not even loopback is up."""
     alone = ["unshare", "--map-root-user", "--net"]
     reach = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('127.0.0.1', 9))"
     if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:

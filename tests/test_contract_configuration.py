@@ -1,4 +1,4 @@
-"""What is said of a service in pyproject.toml, or of an image by options, is what the contract asks for."""
+"""The contract asks for what pyproject.toml says of a service, or options say of an image."""
 
 import json
 import re

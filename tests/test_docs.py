@@ -144,7 +144,7 @@ def test_no_document_is_forgotten() -> None:
         for path in (*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/**/*.md"), *TEMPLATE.glob("workshop/*.md"))
         if typed(path.read_text(encoding="utf-8"))
     } - RUN_BY.keys()
-    # The commands of the handout are examples, in which a reader puts a folder of his own.
+    # The commands of the handout are examples, in which the reader names a folder.
     assert forgotten == {"workshop/handout.md"}
 
 

@@ -1,4 +1,4 @@
-"""The doctor: a service made from the first release and aged by hand is told what it lacks, and how to be healed."""
+"""The doctor: a service made from the first release and then edited learns what is missing, and how to fix it."""
 
 import json
 import os

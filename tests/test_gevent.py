@@ -1,4 +1,4 @@
-"""WORKER_CLASS=gevent, as its README row says: one word more in requirements.in, and the lock."""
+"""WORKER_CLASS=gevent, as its README row says: one more word in requirements.in, and the lock."""
 
 import http.client
 import json

@@ -263,7 +263,7 @@ def test_nothing_of_the_test_stage_is_shipped_or_built(composed: BakedProject, i
         step for step in steps if f"\n{step} CACHED" not in log and "FROM" not in log.partition(f"{step} [")[2][:60]
     ]
     assert steps
-    assert not built, f"a file for tests alone makes the image anew:\n{log}"
+    assert not built, f"a file that only tests use rebuilds the image:\n{log}"
 
 
 def test_edits_are_seen_by_flask_run(bake: Bake) -> None:

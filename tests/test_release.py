@@ -44,7 +44,7 @@ def main(forge: Forge) -> Forge:
     changelog = forge.work_tree / "CHANGELOG.md"
     text = changelog.read_text(encoding="utf-8")
     changelog.write_text(text.replace("## [Unreleased]\n", f"## [Unreleased]\n{CHANGE}", 1), encoding="utf-8")
-    _git(forge, "commit", "--all", "--message", "Mend something")
+    _git(forge, "commit", "--all", "--message", "Fix something")
     return forge
 
 

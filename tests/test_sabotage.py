@@ -506,12 +506,12 @@ SABOTAGES = {
         "test_metrics.py::test_clients_cannot_add_series",
         "VERB99",
     ),
-    "metrics: no process of their own": Sabotage(
+    "metrics: no separate process": Sabotage(
         "app/__main__.py",
         "_exporter = start_exporter()",
         'os.environ["PROMETHEUS_MULTIPROC_DIR"] = "/dev/shm"',
         "test_metrics.py::test_metrics_are_there_while_the_workers_hang",
-        "one process more than workers",
+        "one more process than workers",
     ),
     "metrics: a scraper takes a thread": Sabotage(
         "app/exporter.py",
@@ -525,7 +525,7 @@ SABOTAGES = {
         "        _exporter = start_exporter()",
         '        os.environ["PROMETHEUS_MULTIPROC_DIR"] = "/dev/shm"',
         "test_metrics.py::test_hooks_of_the_owner_do_not_switch_metrics_off",
-        "one process more than workers",
+        "one more process than workers",
         then=Sabotage(
             "gunicorn.conf.py",
             "prepare_the_fork(os.getpid())",

@@ -500,7 +500,7 @@ def test_the_commands_for_other_systems_run_here(tmp_path: Path) -> None:
     variables = {"BIN": f".venv/{BIN}", "PYTHONS": PYTHONS[0], "PYTHONUTF8": "1"}
     assert set(job["env"]) == set(variables)
 
-    # Without the slow groups: the other interpreters of this machine have a test of their own.
+    # Without the slow groups: the other interpreters of this machine have a separate test.
     done = [
         here.run("bash", "-euo", "pipefail", "-c", s["run"], CI="", **variables) for s in job["steps"] if "run" in s
     ]

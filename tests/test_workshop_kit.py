@@ -87,7 +87,7 @@ class Attempt:
     saying: str = ""
 
     def lay_out(self, folder: Path) -> Path:
-        """Copy the exercise, mend it in this way, and let it ask for the red rows, and one that is green, alone."""
+        """Copy the exercise, fix it in this way, and let it ask only for the red rows and one green row."""
         source = WORKSHOP / "exercises" / self.exercise
         shutil.copytree(source, folder)
         for file in (WORKSHOP / "solutions" / self.exercise).iterdir():
@@ -274,7 +274,7 @@ def test_the_symptoms_are_what_the_task_says(name: str, bases: None, image_tag: 
 def test_every_row_of_the_contract_says_why_and_how_to_mend(contract: Contract) -> None:
     assert {test.row for test in contract.tests.values()} == set(range(1, 23))
     asked = [*contract.select(), *(contract.tests[name] for _, name in check.OF_THE_FOLDER.values())]
-    assert [test.name for test in asked if not (test.lesson.why and test.lesson.mend)] == []
+    assert [test.name for test in asked if not (test.lesson.why and test.lesson.fix)] == []
     names = re.findall(r"^@pytest\.mark\.row.*?^def (\w+)", _source_of(contract), re.MULTILINE | re.DOTALL)
     assert sorted(contract.tests) == sorted(names), "two tests of a name, or one that was overlooked"
 
@@ -290,7 +290,7 @@ def test_a_lesson_is_read_from_a_docstring() -> None:
 
 
 def test_the_lowest_failed_row_is_mended_first(capsys: pytest.CaptureFixture[str]) -> None:
-    tests = {row: Clause("test_image", f"test_{row}", row, Lesson(f"why {row}", f"mend {row}")) for row in (3, 9)}
+    tests = {row: Clause("test_image", f"test_{row}", row, Lesson(f"why {row}", f"fix {row}")) for row in (3, 9)}
     rows = [
         {"number": n, "title": "", "status": "failed" if n in tests else "passed", "reason": ""} for n in range(1, 12)
     ]
@@ -299,7 +299,7 @@ def test_the_lowest_failed_row_is_mended_first(capsys: pytest.CaptureFixture[str
 
     printed = capsys.readouterr().out
     assert printed.startswith("mine: 9 of 11 rows passed ")
-    assert printed.endswith("The next thing to fix: row 3\nSeen: three\nWhy:  why 3\nFix:  mend 3\n")
+    assert printed.endswith("The next thing to fix: row 3\nSeen: three\nWhy:  why 3\nFix:  fix 3\n")
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -1,4 +1,4 @@
-"""The ladder of the workshop: its rungs are what they say they are, and what is said of them has been measured.
+"""The ladder of the workshop: its rungs are what they say they are, and every claim about them has been measured.
 
 The fast tests look at the files and at the results in the repository; those marked slow build the rungs and measure
 them here. What `workshop/ladder/ladder.toml` claims is asserted of both.
@@ -59,7 +59,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Grows:
-    """A value is more than so many times what it was on the rung before: what a rung costs is said, too."""
+    """A value is more than so many times what it was on the rung before: the ladder also says what a rung costs."""
 
     value: str
     times: float
@@ -284,7 +284,7 @@ def test_the_results_are_complete() -> None:
 
 @pytest.mark.parametrize("rung", OWN, ids=label)
 def test_the_results_are_those_of_the_rung_as_it_is(rung: Rung) -> None:
-    """Was it changed? Then `make workshop` measures it anew.
+    """Was it changed? Then `make workshop` measures it again.
 
     What rungs take from the template is left out: an update of a dependency must not wait for a measurement. Of that,
     the slow tests below assert the claims live.

@@ -34,14 +34,14 @@ class Lesson:
     """What the docstring of a test says: why it matters, and how to fix it."""
 
     why: str
-    mend: str
+    fix: str
 
     @classmethod
     def parse(cls, docstring: str) -> "Lesson":
         """Split a docstring at the word Fix. Another paragraph after it belongs to the reason."""
         text, _, rest = docstring.partition("Fix: ")
-        mend, _, more = rest.partition("\n\n")
-        return cls(*(re.sub(r"\s+", " ", part).strip() for part in (f"{text} {more}", mend)))
+        fix, _, more = rest.partition("\n\n")
+        return cls(*(re.sub(r"\s+", " ", part).strip() for part in (f"{text} {more}", fix)))
 
 
 @dataclass(frozen=True)

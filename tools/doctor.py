@@ -116,7 +116,7 @@ def examine(folder: Path, temporary: Path, *, fast: bool) -> int:
         for row in (row for row in verdict.card["rows"] if row["status"] == "failed"):
             lesson = verdict.failed[row["number"]][0].lesson
             typer.secho(f"  row {row['number']}: {row['title']}", fg="red", bold=True)
-            print(f"    Seen: {row['reason']}", f"    Why:  {lesson.why}", f"    Fix:  {lesson.mend}", sep="\n")
+            print(f"    Seen: {row['reason']}", f"    Why:  {lesson.why}", f"    Fix:  {lesson.fix}", sep="\n")
     else:
         typer.secho(f"No contract, only a comparison: {why}", fg="yellow")
     print(f"{folder.name} was made from {made_from} of the template; today's is {today}.")

@@ -1,7 +1,7 @@
 """Judge a Dockerfile by the container contract, and say what to fix next: `workshop/check FOLDER`.
 
 The folder is built as it is. Two rows that an image alone cannot answer are asked of the folder: what is shipped by
-mistake (row 7), and what a change of code builds anew (row 11). Both work on copies; the folder stays as it is.
+mistake (row 7), and what a change of code builds again (row 11). Both work on copies; the folder stays as it is.
 
 Exit code: 0 if every row that was asked is green, 1 if not, 2 if there is nothing to judge.
 """
@@ -91,7 +91,7 @@ def shipped_by_mistake(copy: Path, tag: str) -> str | None:
 
 
 def installed_anew(copy: Path, tag: str) -> str | None:
-    """Build a copy in which the code has changed; return None, or what that built anew."""
+    """Build a copy in which the code has changed; return None, or what that built again."""
     paths = [path for path in copy.rglob("*.py") if path.name not in NEVER_CODE]
     code = [path for path in paths if "tests" not in path.relative_to(copy).parts]
     if not code:
@@ -105,8 +105,8 @@ def installed_anew(copy: Path, tag: str) -> str | None:
     steps = [step for step in re.findall(r"^(#\d+) \[[^]]*\] RUN (.*)$", log, re.MULTILINE) if INSTALLS.search(step[1])]
     if not steps:
         return "no step of the build installs packages: are they installed at every start?"
-    anew = [command for number, command in steps if not re.search(rf"^{number} CACHED$", log, re.MULTILINE)]
-    return f"a change of code runs this again: {anew[0][:120]}" if anew else None
+    repeated = [command for number, command in steps if not re.search(rf"^{number} CACHED$", log, re.MULTILINE)]
+    return f"a change of code runs this again: {repeated[0][:120]}" if repeated else None
 
 
 # Rows that are asked of a copy of the folder, with the test of the contract whose lesson they share.
@@ -160,7 +160,7 @@ def show(verdict: Verdict, title: str, repaired: str) -> None:
     for number, (test, message) in sorted(verdict.failed.items())[:1]:
         (seen,) = (row["reason"] or message.partition("\n")[0] for row in asked if row["number"] == number)
         console.print(f"The next thing to fix: row {number}", style="bold yellow")
-        for name, words in {"Seen": seen, "Why": test.lesson.why, "Fix": test.lesson.mend}.items():
+        for name, words in {"Seen": seen, "Why": test.lesson.why, "Fix": test.lesson.fix}.items():
             console.print(Text.assemble((f"{name + ':':6}", "bold"), words), style="yellow")
     if not verdict.failed:
         console.print(repaired, style="bold green")

@@ -6,7 +6,7 @@
     python -m workshop.measure --contract the same, but only the contract, when that has changed
 
 Each rung is written to results/ladder.json as soon as it is done, so a run that was stopped goes on where it was. A
-rung is measured anew when a file it is built from, the machine or a version has changed. Needs a Docker Engine.
+rung is measured again when a file it is built from, the machine or a version has changed. Needs a Docker Engine.
 
 All is measured in one go on one machine; only ratios mean something elsewhere. Starts and rebuilds are the fastest of
 five: whatever else a machine does can only make them longer. A cold build finds the base image there, and what pip has

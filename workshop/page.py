@@ -18,7 +18,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pypdf import PdfReader
 
-# What is wide scrolls in a box of its own, so that the page never does; one that takes the focus, for keyboards.
+# Wide content scrolls in its own box, so that the page never does; one that takes the focus, for keyboards.
 SCROLLS = '<div class="scroll" tabindex="0">'
 # Lines of code that find a place on any page without leaving much of the one before empty.
 SHORT = 18

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts together, in the folder that is named, what a service needs of the stage slim: the interpreter with its standard
+# Collects in the named folder what a service needs of the stage slim: the interpreter with its standard
 # library, the libraries these and the wheels in /venv are linked against, the Debian packages that the Dockerfile installs,
 # certificates, time zones, a few names. The Dockerfile ships that folder as the distroless image.
 set -euo pipefail

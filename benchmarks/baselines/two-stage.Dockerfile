@@ -1,4 +1,4 @@
-# In the spirit of a typical blog post about small Flask images: a builder, a virtual environment, a user of its own.
+# In the spirit of a typical blog post about small Flask images: a builder, a virtual environment, a separate user.
 # It is here to be measured against, not to be copied.
 ARG BASE_IMAGE=python:3.14-slim-trixie
 FROM ${BASE_IMAGE} AS builder

@@ -1,4 +1,4 @@
-"""The smallest Flask service, as a first tutorial has it: one page, and a server for whoever develops it."""
+"""The smallest Flask service, as a first tutorial has it: one page, and a development server."""
 
 from flask import Flask
 

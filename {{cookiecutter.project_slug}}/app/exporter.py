@@ -1,6 +1,6 @@
 """`python -m app.exporter` serves the metrics of all workers on METRICS_PORT, until its standard input ends.
 
-A process of its own: it responds while every thread of the service is busy, and whoever asks too much takes none.
+A separate process: it responds while every thread of the service is busy, and too many scrapes take no thread from it.
 """
 
 import glob

@@ -42,7 +42,7 @@ WHOLE = {"slim": (150, 60), "distroless": (57, 21)}
 
 
 class ConfigurationError(ValueError):
-    """Something is wrong with what is said of the service; one line for each problem, with a value that would work."""
+    """The configuration of the contract is wrong; one line for each problem, with a value that would work."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ PAGE, BUDGET = Page(), Budget()
 
 @dataclass(frozen=True)
 class Configuration:
-    """What is said of a service; `network` is the one of the services beside it."""
+    """What the contract knows of a service; `network` is the one of the services beside it."""
 
     page: Page = PAGE
     environment: Mapping[str, str] = field(default_factory=dict)

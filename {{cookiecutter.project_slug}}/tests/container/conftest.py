@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read what is said of the service, register the marker that ties a test to its row, and start a scorecard."""
+    """Read the configuration, register the marker that ties a test to its row, and start a scorecard."""
     config.addinivalue_line("markers", "row(number): the row of the container contract that the test belongs to")
     name = config.getoption("--image")
     try:
@@ -99,7 +99,7 @@ def engine() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def told(pytestconfig: pytest.Config) -> Configuration:
-    """Return what is said of the service."""
+    """Return what the contract knows of the service."""
     return pytestconfig.stash[CONFIGURATION]
 
 
@@ -173,7 +173,7 @@ def _with_contract_pages(image: docker.Image, *options: str) -> Iterator[docker.
 
 @pytest.fixture
 def slow_service(image: docker.Image) -> Iterator[docker.Container]:
-    """Return a serving container of its own, which has the pages of injected/sitecustomize.py."""
+    """Return a container for one test that serves and has the pages of injected/sitecustomize.py."""
     with _with_contract_pages(image) as container:
         yield container
 

@@ -195,7 +195,7 @@ class Image:
     def options(self) -> tuple[str, ...]:
         """Return the hardest options under which the service answers at all: a foreign image may need a softer life.
 
-        Row 12 insists on HARDENED; all others are asked under these, so that each speaks of its own subject.
+        Row 12 insists on HARDENED; all others are asked under these, so that each speaks of its subject only.
         """
         for options in (HARDENED, (*HARDENED, "--tmpfs", "/tmp")):
             with suppress(DockerError), started(self, options=options) as container:
@@ -412,7 +412,7 @@ class Container:
         return http.client.HTTPConnection(*self.address, timeout=timeout)
 
     def request(self, path: str = "", method: str = "GET", timeout: float = 30, **headers: str) -> Response:
-        """Send one request on a connection of its own, for the page of the service unless another path is named.
+        """Send one request on a new connection, for the page of the service unless another path is named.
 
         An underscore in a header's name stands for a hyphen.
         """

@@ -34,7 +34,7 @@ def canary_image(project_only: None, built: docker.Image, tmp_path_factory: pyte
         path.write_text(f"# {CANARY} {name}\n")
     pip_conf = context / "pip.conf"
     pip_conf.write_text(f"# {CANARY} in the secret\n")
-    # A comment in the lock makes the engine install anew, with the secret mounted, instead of taking a cached layer.
+    # A comment in the lock makes the engine install again, with the secret mounted, instead of taking a cached layer.
     with (context / "requirements.txt").open("a") as lock:
         lock.write(f"# {CANARY}\n")
     return built.variant("canary", f"--secret=id=pip,src={pip_conf}", context=context)
@@ -79,7 +79,7 @@ def test_a_change_of_code_installs_nothing(tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.row(11)
 def test_everything_is_locked_with_hashes() -> None:
-    """A version can be published anew with other content, by its author or by whoever has stolen the password.
+    """A version can be published again with other content, by its author or by a thief of the password.
 
     Fix: `uv pip compile --generate-hashes`, and `pip install --require-hashes` in the Dockerfile.
     """
@@ -102,10 +102,10 @@ def test_two_builds_of_one_source_give_the_same_layers(built: docker.Image) -> N
     nothing compiled by `compileall -j`.
     """
     # The other may be in the engine's cache from an earlier day, with the dates of that day: so much the better.
-    anew = docker.Image.build(f"container-contract-anew:{os.getpid()}", *docker.VERSION_OPTIONS, "--no-cache")
-    pairs = list(zip(built.layer_digests, anew.layer_digests, strict=True))
+    again = docker.Image.build(f"container-contract-again:{os.getpid()}", *docker.VERSION_OPTIONS, "--no-cache")
+    pairs = list(zip(built.layer_digests, again.layer_digests, strict=True))
 
-    assert pairs == [(one, one) for one, _ in pairs], f"not the same: {_differences(built, anew)}"
+    assert pairs == [(one, one) for one, _ in pairs], f"not the same: {_differences(built, again)}"
 
 
 def _differences(one: docker.Image, other: docker.Image) -> list[str]:

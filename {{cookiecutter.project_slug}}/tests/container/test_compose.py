@@ -109,7 +109,7 @@ def test_what_compose_promises_is_in_force(web: docker.Container, option: str, v
 
 
 def test_nothing_of_the_host_is_shared(web: docker.Container) -> None:
-    """Whoever breaks in owns what the container shares; with the engine's socket or the host's processes, the host.
+    """An attacker owns what the container shares; with the engine's socket or the host's processes, the host.
 
     Fix: no pid, ipc, network_mode, devices or folder of the host in compose.yaml; a volume instead.
     """

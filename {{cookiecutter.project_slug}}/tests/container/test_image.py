@@ -88,7 +88,7 @@ def test_health_check_fails_where_nothing_listens(built: docker.Image) -> None:
 
 @pytest.mark.row(3)
 def test_a_service_that_hangs_is_noticed_soon(built: docker.Image) -> None:
-    """Whoever asks too seldom, or forgives too often, restarts a service that hangs long after its users have gone.
+    """A check that asks too seldom, or forgives too often, restarts a hanging service long after its users have gone.
 
     At most two minutes, and each probe a few seconds. Fix: HEALTHCHECK --interval=30s --timeout=3s --retries=3.
     """
@@ -163,7 +163,7 @@ def test_exactly_one_port_is_exposed_and_serves(image: docker.Image, service: do
 def test_no_build_tools(built: docker.Image) -> None:
     """What builds software or fetches it also serves an intruder, and every scanner lists its vulnerabilities.
 
-    Fix: build in a stage of its own and copy only the virtual environment; remove the pip of the base.
+    Fix: build in a separate stage and copy only the virtual environment; remove the pip of the base.
     """
     found = _programs(built, BUILD_TOOLS)
 
@@ -212,7 +212,7 @@ LOGIN = re.compile(r"://[^/@\s:]*:[^/@\s]+@")
 @pytest.mark.row(7)
 @pytest.mark.usefixtures("project_only")
 def test_no_variable_of_the_image_holds_a_secret(built: docker.Image) -> None:
-    """Whoever can pull the image reads its variables, its labels and the arguments of its build.
+    """Everybody who can pull the image reads its variables, its labels and the arguments of its build.
 
     Fix: no ENV and no ARG for it; pass it at run time, or to a build by --mount=type=secret.
     """

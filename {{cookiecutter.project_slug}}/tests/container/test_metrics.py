@@ -66,7 +66,7 @@ def started(image: docker.Image, *options: str, workers: int = WORKERS) -> Itera
     options = (*ON, *image.with_contract_pages, *options)
     with docker.started(image, "--env", f"WEB_CONCURRENCY={workers}", *options) as container:
         container.wait_until_serving()
-        assert container.wait_for_workers(workers + 1) == workers + 1, "one process more than workers, for the metrics"
+        assert container.wait_for_workers(workers + 1) == workers + 1, "one more process than workers, for the metrics"
         wait_until(lambda: can_be_scraped(container), "no metrics are served")
         yield container
 
@@ -198,9 +198,9 @@ print(most)
 
 
 def test_slow_scrapers_hurt_nobody(image: docker.Image) -> None:
-    """Whoever reaches the port can open connections and send nothing; the service must not notice.
+    """A client that reaches the port can open connections and send nothing; the service must not notice.
 
-    Fix: few connections at once, each with a time-out, in a process of their own (app/exporter.py).
+    Fix: few connections at once, each with a time-out, in a separate process (app/exporter.py).
     """
     with started(image) as container, ExitStack() as stack:
         exporter = docker.Container(container.identity, PORT)
@@ -222,7 +222,7 @@ def can_be_scraped(container: docker.Container) -> bool:
 
 
 def test_metrics_are_there_while_the_workers_hang(image: docker.Image) -> None:
-    """A service is looked at when it hangs. Fix: answer scrapes in a process of its own."""
+    """A service is looked at when it hangs. Fix: serve the metrics from a separate process."""
     with ThreadPoolExecutor() as clients, started(image, workers=1) as container:
         clients.submit(container.request, "/contract/sleep?60", timeout=70)
         wait_until(lambda: Scraped(container).in_flight == 1, "a request is being answered")
@@ -231,7 +231,7 @@ def test_metrics_are_there_while_the_workers_hang(image: docker.Image) -> None:
 
 
 def test_metrics_change_neither_life_nor_stop(image: docker.Image, told: Configuration) -> None:
-    """Read-only, as any user, in the memory of one worker more, with a clean log, and ended at once."""
+    """Read-only, as any user, in the memory of one more worker, with a clean log, and ended at once."""
     memory = str(told.budget.smallest_limit + told.budget.worker_bytes)
     limits = ("--user", "1234567:0", "--memory", memory, "--memory-swap", memory)
     with docker.started(image, *ON, *limits, "--env", "GRACEFUL_TIMEOUT=60") as container:

@@ -69,7 +69,7 @@ def _container(compose: list[str], service: str) -> docker.Container:
 @pytest.mark.usefixtures("proxy")
 @pytest.mark.parametrize("service", ["proxy", *REPLICAS])
 def test_nothing_of_the_host_is_shared(compose: list[str], service: str) -> None:
-    """Whoever breaks in owns what a container shares with the host, and may write to what is not read-only.
+    """An attacker owns what a container shares with the host, and may write to what is not read-only.
 
     Fix: no pid, ipc, network_mode, devices or folder of the host, and read_only, cap_drop and no-new-privileges as they
     are.

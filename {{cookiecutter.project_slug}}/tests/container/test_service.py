@@ -215,7 +215,7 @@ def test_a_temporary_file_has_a_place(talkative: docker.Container) -> None:
     ],
 )
 def test_malformed_requests_are_refused(service: docker.Container, raw: bytes, statuses: set[bytes]) -> None:
-    """Whoever speaks bad HTTP gets a 4xx, no traceback, and the next client is served. Fix: keep gunicorn's limits."""
+    """Bad HTTP gets a 4xx, no traceback, and the next client is served. Fix: keep gunicorn's limits."""
     answer = service.send(raw)
 
     assert answer.startswith(b"HTTP/1."), answer[:200]
@@ -336,7 +336,7 @@ def test_probes_are_not_logged(service: docker.Container) -> None:
 
 @pytest.mark.row(14)
 def test_it_runs_as_any_user(image: docker.Image) -> None:
-    """OpenShift gives every project a user id of its own, with group 0, and no entry in /etc/passwd.
+    """OpenShift gives every project another user id, with group 0, and no entry in /etc/passwd.
 
     Fix: make files readable by all; do not look the user up, do not need a home.
     """
@@ -413,7 +413,7 @@ def test_it_becomes_unhealthy_when_its_workers_hang(image: docker.Image) -> None
 def test_a_stop_lets_requests_in_flight_finish(slow_service: docker.Container) -> None:
     """Every deployment stops containers; what they are just serving must not be lost.
 
-    Fix: exec form, STOPSIGNAL SIGTERM, a graceful time-out below the grace period of whoever stops it.
+    Fix: exec form, STOPSIGNAL SIGTERM, a graceful time-out below the grace period of the platform.
     """
     with ThreadPoolExecutor() as client:
         answer = client.submit(slow_service.request, "/contract/sleep?5", timeout=90)

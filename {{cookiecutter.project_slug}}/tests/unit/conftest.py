@@ -31,7 +31,7 @@ def alone(app: Flask) -> None:
 
 @pytest.fixture
 def told() -> Callable[..., Flask]:
-    """Return a function that makes the application with variables of its own, and without what your code adds."""
+    """Return a function that makes the application with other variables, and without what your code adds."""
 
     def make(**variables: str) -> Flask:
         app = create_app(Settings.from_environ({**NEEDED, **variables}))

@@ -127,5 +127,5 @@ def test_no_variable_switches_a_debugger_on(told: Callable[..., Flask], monkeypa
     for path in ("/broken", "/console", "/broken?__debugger__=yes&cmd=resource&f=debugger.js"):
         text = app.test_client().get(path, headers={"Accept": "text/html"}).text
         assert not re.search("__debugger__|EVALEX|Traceback|ZeroDivisionError", text), (
-            f"{path} shows a debugger or an exception: whoever reaches it reads secrets, or runs any code"
+            f"{path} shows a debugger or an exception: everybody who reaches it reads secrets, or runs any code"
         )
