@@ -53,6 +53,8 @@ lint: setup
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	git ls-files -z | xargs -0 .venv/bin/codespell --dictionary=- --dictionary=docs/words.txt
+	git ls-files -z '*.md' | xargs -0 .venv/bin/proselint --output-format=compact check --config=docs/proselint.json
 
 bench: setup
 	.venv/bin/python -m benchmarks.bench
