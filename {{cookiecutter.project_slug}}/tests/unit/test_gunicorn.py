@@ -76,22 +76,138 @@ def test_gunicorn_trusts_no_proxy_by_itself(told: dict[str, str]) -> None:
     )
 
 
-# Plays gunicorn: prints each time that its own handler of SIGTERM would begin the stop.
-DRAIN = """
-import os, runpy, signal
-signal.signal(signal.SIGTERM, lambda *_: print("stop"))
-conf = runpy.run_path("gunicorn.conf.py")
-conf["prepare_the_drain"](os.getpid(), 300)
-for number in (1, 2):
-    print("SIGTERM", number)
-    os.kill(os.getpid(), signal.SIGTERM)
+def test_gunicorn_needs_no_home_directory(told: dict[str, str]) -> None:
+    assert told["control_socket_disable"] == "True", "its control socket wants a home directory that can be written to"
+
+
+def test_the_application_is_loaded_before_the_fork(told: dict[str, str]) -> None:
+    assert told["preload_app"] == "True", "every further worker loads the application again"
+
+
+def played(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that plays gunicorn: it reads the configuration, forks, and gets signals."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import os, runpy, signal, socket, sys\n{program}"],
+        cwd=PROJECT,
+        env={**os.environ, **NEEDED, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+CONF = 'conf = runpy.run_path("gunicorn.conf.py")\n'
+
+
+@pytest.mark.parametrize(("both", "host"), [(True, "[::]"), (False, "0.0.0.0")])
+def test_it_listens_on_ipv6_where_there_is_ipv6(both: bool, host: str) -> None:
+    ended = played(f"socket.has_dualstack_ipv6 = lambda: {both}\n{CONF}print(conf['bind'])", PORT="8181")
+
+    assert ended.stdout == f"{host}:8181\n", ended
+
+
+def test_gevent_patches_before_the_application_is_loaded() -> None:
+    installed = "import importlib.util\nimportlib.util.find_spec = lambda name: name\n"
+    ended = played(f"{installed}{CONF}print(conf['preload_app'])", WORKER_CLASS="gevent")
+
+    assert ended.stdout == "False\n", ended
+
+
+@pytest.mark.parametrize(("folder", "code"), [({}, 1), ({"PROMETHEUS_MULTIPROC_DIR": "."}, 0)])
+def test_metrics_need_the_command_that_prepares_them(folder: dict[str, str], code: int) -> None:
+    ended = played(CONF, METRICS="prometheus", **folder)
+
+    said = "METRICS=prometheus needs a service that is started by `python -m app`\n" if code else ""
+    assert (ended.returncode, ended.stderr) == (code, said), ended
+
+
+# A hook that is registered first is called last before a fork.
+FORK = f"""
+import gc
+blocked = lambda: signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+os.register_at_fork(before=lambda: print("at the fork", blocked(), gc.get_freeze_count() > 0, flush=True))
+signal.signal(signal.SIGTERM, lambda *_: print("the stop of gunicorn"))
+{CONF}
+if not os.fork():
+    signal.raise_signal(signal.SIGTERM)
+    os._exit(7)
+print("worker", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+if not os.fork():
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
+    if not os.fork():
+        signal.raise_signal(signal.SIGTERM)
+        os._exit(7)
+    code = os.waitstatus_to_exitcode(os.wait()[1])
+    print("program of a worker", code, blocked(), flush=True)
+    os._exit(0)
+os.wait()
+print("arbiter", blocked(), flush=True)
 """
 
 
-def test_a_second_sigterm_cuts_the_drain_short() -> None:
-    environ = {**os.environ, **NEEDED}
-    program = [sys.executable, "-c", DRAIN]
-    ended = subprocess.run(program, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False, timeout=60)
+def test_a_stop_is_heard_at_every_moment_of_a_fork() -> None:
+    ended = played(FORK)
 
-    assert ended.stdout.split("\n")[:2] == ["SIGTERM 1", "SIGTERM 2"], f"it stops without its drain: {ended}"
-    assert ended.stdout.endswith("SIGTERM 2\nstop\n"), f"a second SIGTERM does not cut the drain short: {ended}"
+    assert ended.stdout.splitlines() == [
+        "at the fork True True",
+        "worker 0",
+        "at the fork True True",
+        "at the fork False True",
+        "program of a worker 5 False",
+        "arbiter False",
+    ], f"a worker that is told to stop in its first moments does not stop, or stops otherwise: {ended}"
+
+
+# Prints each time that gunicorn's own handler of SIGTERM would begin the stop. The drain is prepared by the first fork.
+DRAIN = f"""
+signal.signal(signal.SIGTERM, lambda number, frame: print("stop", number, frame is not None, flush=True))
+{CONF}
+if not os.fork():
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGALRM"])
+def test_a_drain_ends_by_its_alarm_or_a_second_sigterm(end: str) -> None:
+    begin = 'signal.raise_signal(signal.SIGTERM)\nprint(conf["health"].draining(), signal.alarm(0))\n'
+    ended = played(f"{DRAIN}{begin}signal.raise_signal(signal.{end})", DRAIN_DELAY="300")
+
+    first, *then = ended.stdout.splitlines()
+    assert first == "True 300", f"it stops without its drain: {ended}"
+    assert then == ["stop 15 True"], f"{end} does not end the drain: {ended}"
+
+
+def test_the_drain_is_for_the_arbiter_alone() -> None:
+    inherited = "drain = signal.getsignal(signal.SIGTERM)\nif not os.fork():\n    drain(15, None)\nelse:\n    os.wait()"
+    ended = played(DRAIN + inherited, DRAIN_DELAY="300")
+
+    assert ended.stdout == "stop 15 False\n", f"a process that inherits the handler waits for an alarm: {ended}"
+
+
+def test_a_drain_that_cannot_work_ends_the_start() -> None:
+    ended = played(f"{CONF}os.fork()", DRAIN_DELAY="3")
+
+    said = "DRAIN_DELAY cannot work: this release of gunicorn does not handle SIGTERM\n"
+    assert (ended.returncode, ended.stderr) == (1, said), ended
+
+
+# A worker of gunicorn, as far as it is looked at: what handles SIGTERM, and whether it has started.
+END = f"""
+class Worker:
+    booted = {{booted}}
+    def stop(self, *_): pass
+{CONF}
+if {{worker}} and os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+signal.signal(signal.SIGTERM, Worker().stop)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(("worker", "booted", "code"), [(True, True, 0), (True, False, 3), (False, True, 3)])
+def test_only_a_worker_that_has_served_leaves_without_its_exit_code(worker: bool, booted: bool, code: int) -> None:
+    ended = played(END.format(worker=worker, booted=booted))
+
+    assert ended.returncode == code, ended
