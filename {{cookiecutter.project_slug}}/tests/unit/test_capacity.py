@@ -82,3 +82,13 @@ def test_a_large_machine_does_not_mean_a_large_service(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
 
     assert default_workers(CONFIG, tmp_path) == MAX_WORKERS
+
+
+@pytest.mark.parametrize(("counted", "workers"), [(4, 5), (None, 2)])
+def test_where_no_process_can_be_bound_all_cpus_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, counted: int | None, workers: int
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: counted)
+
+    assert default_workers(CONFIG, tmp_path) == workers

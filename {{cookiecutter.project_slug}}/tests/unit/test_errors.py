@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask, Response, abort
 from flask.testing import FlaskClient
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import HTTPException, NotFound
+
+from app import errors
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -33,8 +35,11 @@ def test_a_page_for_a_browser_has_the_ids_too(client: FlaskClient) -> None:
     response = client.get("/nowhere", headers={"X-Request-ID": "abc-1", "Accept": "text/html", **TRACE})
 
     assert response.mimetype == "text/html"
-    assert "<code>abc-1</code>" in response.text
-    assert "<code>0af7651916cd43dd8448eb211c80319c</code>" in response.text
+    assert response.text.endswith(
+        "<p>request_id: <code>abc-1</code>\n"
+        "<p>trace_id: <code>0af7651916cd43dd8448eb211c80319c</code>\n"
+        "<p>span_id: <code>b7ad6b7169203331</code>\n"
+    )
 
 
 def test_wrong_method_keeps_its_allow_header(app: Flask, client: FlaskClient) -> None:
@@ -55,6 +60,7 @@ def test_wrong_method_keeps_its_allow_header(app: Flask, client: FlaskClient) ->
         ("*/*", "application/problem+json"),
         ("application/json", "application/problem+json"),
         ("application/json,text/html;q=0.5", "application/problem+json"),
+        ("application/problem+json,text/html;q=0.5", "application/problem+json"),
         ("", "application/problem+json"),
     ],
 )
@@ -167,6 +173,8 @@ def test_a_response_made_by_the_view_is_left_alone(app: Flask, client: FlaskClie
     response = client.get("/teapot")
 
     assert (response.status_code, response.text) == (418, "short and stout")
+    made = HTTPException(response=Response("short and stout", status=418))
+    assert errors.response(made, client.get("/").request.environ).data == b"short and stout"
 
 
 def test_a_redirect_is_no_error(app: Flask, client: FlaskClient) -> None:

@@ -1,5 +1,6 @@
 """What gunicorn is told in the end, by its configuration, its command line and its environment together."""
 
+import json
 import os
 import re
 import subprocess
@@ -98,6 +99,27 @@ def played(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 CONF = 'conf = runpy.run_path("gunicorn.conf.py")\n'
+
+
+LINES = """
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+told = Config()
+told.set("logconfig_dict", conf["logconfig_dict"])
+logger = Logger(told)
+for log in logger.error_log, logger.access_log:
+    log.error("e")
+    log.info("i")
+    log.debug("d")
+"""
+
+
+@pytest.mark.parametrize(("level", "told"), [("error", "ee"), ("info", "eiei"), ("debug", "eideid")])
+def test_each_line_of_gunicorn_is_written_once(level: str, told: str) -> None:
+    ended = played(CONF + LINES, LOG_LEVEL=level)
+
+    written = "".join(json.loads(line)["message"] for line in ended.stdout.splitlines())
+    assert (written, ended.stderr) == (told, ""), ended
 
 
 @pytest.mark.parametrize(("both", "host"), [(True, "[::]"), (False, "0.0.0.0")])

@@ -6,6 +6,7 @@ import json
 import linecache
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from flask import Flask
 
 from app import logs, request_ids
 from app.settings import Secret
+from tests.unit.required import NEEDED
 
 PROJECT = Path(__file__).parents[2]
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -91,7 +93,18 @@ def test_a_line_says_when_who_and_what() -> None:
     }
 
 
+def test_the_time_of_a_line_is_that_of_its_record() -> None:
+    record = logging.makeLogRecord({"created": 86_400.25, "msecs": 250.0})
+
+    assert parsed(logs.JsonFormatter().format(record))["time"] == "1970-01-02T00:00:00.250+00:00"
+
+
 NAN, INFINITY = float("nan"), float("inf")
+
+
+def nested(depth: int, inner: object) -> object:
+    """Return lists in lists."""
+    return [nested(depth - 1, inner)] if depth else inner
 
 
 @pytest.mark.parametrize(
@@ -104,6 +117,10 @@ NAN, INFINITY = float("nan"), float("inf")
         pytest.param({7}, "{7}", id="set"),
         pytest.param("\ud800", "\ud800", id="lone surrogate"),
         pytest.param(NAN, "nan", id="NaN"),
+        pytest.param([9e299, 1e300], [9e299, "1e+300"], id="too large for others"),
+        pytest.param(nested(20, [7]), nested(20, [7]), id="as deep as others can read"),
+        pytest.param(nested(21, [7]), nested(21, "<list>"), id="too deep"),
+        pytest.param(circular(), {"self": "<dict>"}, id="circular"),
         pytest.param({"a": [(-INFINITY, 1)]}, {"a": [["-inf", 1]]}, id="nested infinity"),
         pytest.param({NAN: 1, None: 2}, {"nan": 1, "None": 2}, id="NaN as a key"),
         pytest.param({("a", 1): 2, b"b": 3}, {"('a', 1)": 2, "b'b'": 3}, id="keys that are no text"),
@@ -259,7 +276,11 @@ def in_finalizer(error: BaseException) -> None:
 
 @pytest.mark.parametrize(
     ("place", "level", "message"),
-    [(in_thread, "ERROR", "worker-1"), (in_main, "CRITICAL", "uncaught exception"), (in_finalizer, "ERROR", "__del__")],
+    [
+        (in_thread, "ERROR", "uncaught exception in thread worker-1"),
+        (in_main, "CRITICAL", "uncaught exception"),
+        (in_finalizer, "ERROR", "(?i)exception ignored .*__del__.*"),
+    ],
 )
 def test_an_exception_nobody_has_caught_is_logged(
     capturing: None,
@@ -273,10 +294,17 @@ def test_an_exception_nobody_has_caught_is_logged(
     (record,) = caplog.records
     line = parsed(logs.JsonFormatter().format(record))
     assert (line["logger"], line["level"]) == ("app", level)
-    assert message in line["message"]
+    assert re.fullmatch(message, line["message"])
     assert "None" not in line["message"]
     assert line["exception"].startswith("Traceback (most recent call last):\n")
     assert line["exception"].endswith("\nValueError: no stock")
+
+
+def test_a_thread_that_is_gone_has_no_name(capturing: None, caplog: pytest.LogCaptureFixture) -> None:
+    threading.excepthook(threading.ExceptHookArgs((ValueError, ValueError("no stock"), None, None)))
+
+    (record,) = caplog.records
+    assert record.getMessage() == "uncaught exception in thread ?"
 
 
 @pytest.mark.parametrize("error", [SystemExit(), SystemExit(3)], ids=repr)
@@ -314,12 +342,12 @@ raise ValueError("the end")
 """
 
 
-def output(level: str, style: str) -> str:
+def output(level: str, style: str, program: str = PROGRAM) -> str:
     """Run a program with logs of a level and a style; return its standard output, if it wrote nothing else."""
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, level, style],
+        [sys.executable, "-c", program, level, style],
         cwd=PROJECT,
-        env={**os.environ, "TZ": "EAST-9"},
+        env={**os.environ, **NEEDED, "TZ": "EAST-9", "LOG_LEVEL": level, "LOG_FORMAT": style},
         capture_output=True,
         text=True,
         check=False,
@@ -352,6 +380,21 @@ def test_text_shows_people_file_and_line() -> None:
     assert " DEBUG   shop <string>:5: sold\n" in text
     assert text.count("GET /") == 1
     assert text.endswith("ValueError: the end\n")
+
+
+WORKER = """\
+import logging
+from app import logs, settings
+logs.start(settings.load())
+logging.getLogger("shop").info("sold")
+raise ValueError("the end")
+"""
+
+
+def test_a_program_beside_the_service_logs_as_it_does() -> None:
+    assert [parsed(line)["logger"] for line in output("info", "json", WORKER).splitlines()] == ["shop", "app"]
+    assert [parsed(line)["logger"] for line in output("error", "json", WORKER).splitlines()] == ["app"]
+    assert " INFO    shop <string>:4: sold\n" in output("info", "text", WORKER)
 
 
 def test_a_secret_is_not_shown_in_a_field() -> None:

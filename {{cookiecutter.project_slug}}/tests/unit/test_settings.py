@@ -42,6 +42,7 @@ class Mine(Settings):
     none_or: int | None = whole_number(1, 9, default=None)
     choice_or: str = one_of("Lax", "Strict", default="Lax")
     switch_or: bool = yes_no(default=True)
+    off_or: bool = yes_no(default=False)
     url_or: str = url("redis", default="redis://u:hunter2@cache/0")
     secret_or: str = secret(default="hunter2")
 
@@ -169,6 +170,7 @@ URL = "MY_URL is not valid: it must be a URL such as postgresql://host/name"
         ("CHOICE_OR", "", "CHOICE_OR='' is not valid: it must be one of Lax, Strict, for example Lax"),
         ("MY_SWITCH", "maybe", "MY_SWITCH='maybe' is not valid: it must be yes or no"),
         ("SWITCH_OR", "", "SWITCH_OR='' is not valid: it must be yes or no, for example yes"),
+        ("OFF_OR", "", "OFF_OR='' is not valid: it must be yes or no, for example no"),
         *[("MY_URL", value, URL) for value in ("", "db", "http://db", "mysql:db", "mysql://:1/", "mysql://db:x")],
         *[("MY_URL", value, URL) for value in (" mysql://db", "mysql://db ", "mysql://d b", "mysql://db\n")],
         ("MY_SECRET", "", "MY_SECRET is not valid: it must be text that is not empty"),
@@ -197,6 +199,7 @@ def test_all_that_is_wrong_is_reported_at_once() -> None:
         ("MY_SWITCH", b"yes\r\n", True),
         ("MY_TEXT", b"h\xc3\xa9", "h\u00e9"),
         ("MY_SECRET", b" two\nlines \n", " two\nlines "),
+        ("MY_SECRET", b"X\n", "X"),
     ],
 )
 def test_a_value_comes_from_a_file(tmp_path: Path, name: str, content: bytes, meaning: object) -> None:
@@ -267,11 +270,12 @@ def test_a_secret_is_there_and_not_shown(tmp_path: Path, in_file: bool) -> None:
 
 
 def test_gevent_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "find_spec", lambda _: None)
-    assert refusal(WORKER_CLASS="gevent").startswith("WORKER_CLASS='gevent' is not valid: gevent is not installed")
-    assert read(WORKER_CLASS="gthread").worker_class == "gthread"
+    for missing in ("gevent", "packaging"):  # gunicorn's worker needs both
+        monkeypatch.setattr(settings, "find_spec", {"gevent": "found", "packaging": "found", missing: None}.__getitem__)
+        assert refusal(WORKER_CLASS="gevent").startswith("WORKER_CLASS='gevent' is not valid: gevent is not installed")
+        assert read(WORKER_CLASS="gthread").worker_class == "gthread"
 
-    monkeypatch.setattr(settings, "find_spec", lambda _: "found")
+    monkeypatch.setattr(settings, "find_spec", {"gevent": "found", "packaging": "found"}.__getitem__)
     assert read(WORKER_CLASS="gevent").worker_class == "gevent"
 
 
