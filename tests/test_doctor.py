@@ -184,7 +184,7 @@ def test_it_names_the_rows_that_fail_and_its_commands_mend_them(
 
     output = done.stdout
     assert done.returncode == 1
-    assert "Today's contract: 9 of 11 rows passed.\n" in output
+    assert "Today's contract: 9 of 11 rows passed.\n" in output, output
     assert re.findall(r"^  row (\d+): ", output, re.MULTILINE) == ["1", "2"]
     assert "    Seen: USER is root: it must be a number\n" in output
     assert "    Fix:  `USER 10001:10001`.\n" in output
@@ -199,7 +199,7 @@ def test_it_names_the_rows_that_fail_and_its_commands_mend_them(
     _heal(service, output, ".gitattributes", "Dockerfile", "SECURITY.md", "requirements.txt")
 
     done = _doctor(forge.work_tree, service.path, "--fast")
-    assert "Today's contract: 11 of 11 rows passed.\n" in done.stdout
+    assert "Today's contract: 11 of 11 rows passed.\n" in done.stdout, done.stdout
     assert done.stdout.endswith("Nothing is lacking.\n")
     assert done.returncode == 0
 
