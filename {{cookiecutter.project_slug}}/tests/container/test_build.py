@@ -101,11 +101,16 @@ def test_two_builds_of_one_source_give_the_same_layers(built: docker.Image) -> N
     Fix: fixed dates for everything a RUN leaves behind, nothing random, nothing removed but in the stage that made it,
     nothing compiled by `compileall -j`.
     """
-    # The other may be in the engine's cache from an earlier day, with the dates of that day: so much the better.
-    again = docker.Image.build(f"container-contract-again:{os.getpid()}", *docker.VERSION_OPTIONS, "--no-cache")
-    pairs = list(zip(built.layer_digests, again.layer_digests, strict=True))
+    one, other = built, _built_without_cache("again")
+    if one.layer_digests != other.layer_digests:
+        # A copied layer is found in the cache by names and contents: it may have the dates of an older Dockerfile.
+        one = _built_without_cache("and-again")
 
-    assert pairs == [(one, one) for one, _ in pairs], f"not the same: {_differences(built, again)}"
+    assert one.layer_digests == other.layer_digests, f"not the same: {_differences(one, other)}"
+
+
+def _built_without_cache(name: str) -> docker.Image:
+    return docker.Image.build(f"container-contract-{name}:{os.getpid()}", *docker.VERSION_OPTIONS, "--no-cache")
 
 
 def _differences(one: docker.Image, other: docker.Image) -> list[str]:
