@@ -27,6 +27,7 @@ def test_a_copy_is_fresh_while_the_etag_is_the_same(client: FlaskClient, tmp_pat
     copy = {"If-None-Match": first.headers["ETag"]}
     date = {"If-Modified-Since": "Tue, 24 Nov 2099 10:00:00 GMT"}
 
+    assert (first.status, first.text) == ("200 OK", "a { color: red }")
     assert "Last-Modified" not in first.headers
     assert client.get(path, headers=copy, buffered=True).status_code == 304
     assert client.get(path, headers=date, buffered=True).status_code == 200, "a date alone says nothing"

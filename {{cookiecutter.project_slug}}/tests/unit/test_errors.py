@@ -1,5 +1,6 @@
 """Errors are problem details, or HTML for those who ask for it; no failure of a view reaches the server."""
 
+import errno
 import sys
 from collections.abc import Iterator
 
@@ -98,6 +99,15 @@ def test_whatever_a_view_raises_is_logged_and_not_told(
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert "hunter2" not in response.text
     assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [type(error)]
+    assert "Exception on /broken [GET]" in caplog.messages
+
+
+def test_the_debugger_of_flask_run_sees_the_exception_itself(app: Flask, client: FlaskClient) -> None:
+    app.add_url_rule("/broken", view_func=lambda: f"{1 / 0}")
+    app.debug = True
+
+    with pytest.raises(ZeroDivisionError):
+        client.get("/broken", environ_overrides={"werkzeug.debug.preserve_context": list.append})
 
 
 def test_tests_of_the_application_see_the_exception_itself(app: Flask, client: FlaskClient) -> None:
@@ -140,8 +150,9 @@ def test_a_stream_that_fails_later_is_cut_off(
         yield "a"
         raise error
 
-    with pytest.raises(BrokenPipeError):  # to the server: the connection is lost
+    with pytest.raises(BrokenPipeError) as lost:  # to the server: the connection is lost
         client.get("/stream", buffered=True)
+    assert (lost.value.errno, lost.value.strerror) == (errno.EPIPE, "the response has failed")
     assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [type(error)]
 
 

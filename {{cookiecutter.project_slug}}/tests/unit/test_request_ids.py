@@ -119,7 +119,8 @@ def test_a_request_lasts_until_its_response_is_closed(app: Flask, client: FlaskC
         return response
 
     app.add_url_rule("/a-file", view_func=lambda: send_file(__file__))
-    for path, wrapper in [("/a-page", {}), ("/a-file", {}), ("/a-file", {"wsgi.file_wrapper": FileWrapper})]:
+    wrapped = {"wsgi.file_wrapper": FileWrapper}
+    for path, wrapper in [("/healthz", {}), ("/a-page", {}), ("/a-file", {}), ("/a-file", wrapped)]:
         client.get(path, headers={"X-Request-ID": "me"}, environ_overrides=wrapper, buffered=True)
         assert request_ids.current() is None
     assert seen == ["me"]
