@@ -107,7 +107,7 @@ def test_the_debugger_of_flask_run_sees_the_exception_itself(app: Flask, client:
     app.debug = True
 
     with pytest.raises(ZeroDivisionError):
-        client.get("/broken", environ_overrides={"werkzeug.debug.preserve_context": list.append})
+        client.get("/broken", environ_overrides={"werkzeug.debug.preserve_context": str})
 
 
 def test_tests_of_the_application_see_the_exception_itself(app: Flask, client: FlaskClient) -> None:
