@@ -230,8 +230,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, service_environment: Path)
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[BakedProject, str]:
     """Return a fresh service after its first `make check`, and what that printed. Leave it as it is."""
-    folder = tmp_path_factory.mktemp("made")
-    path = Path(cookiecutter(str(TEMPLATE), no_input=True, output_dir=str(folder)))
+    folder, answers = tmp_path_factory.mktemp("made"), {"python_version": PYTHONS[0]}
+    path = Path(cookiecutter(str(TEMPLATE), no_input=True, extra_context=answers, output_dir=str(folder)))
     project = BakedProject(path, path / ".venv")
     return project, project.run("make", "check", f"PYTHON={sys.executable}").stdout
 
