@@ -192,13 +192,13 @@ def test_check_makes_its_environment_and_passes_in_a_fresh_folder(made: tuple[Ba
     for sign in ("All checks passed!", "files already formatted", "no issues found", "No findings to report"):
         assert sign in output
     assert re.search(r"\d+ passed", output)
-    reached = re.search(r"Required test coverage of 90% reached\. Total coverage: ([\d.]+)%", output)
+    reached = re.search(r"Required test coverage of 90\.0% reached\. Total coverage: ([\d.]+)%", output)
     assert reached, output
     assert float(reached[1]) > 95, "a fresh service passes with room to spare"
 
     again = make(project, "test")
     assert "pip install" not in again, "it is made once"
-    assert "Required test coverage of 90% reached" in again
+    assert "Required test coverage of 90.0% reached" in again
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_test_fails_where_too_little_of_the_application_is_tested(made_copy: Bak
     lines = "\n".join(f"    print({number})" for number in range(200))
     (made_copy.path / "app/untested.py").write_text(f"def untested() -> None:\n{lines}\n")
 
-    with pytest.raises(AssertionError, match=r"Required test coverage of 90% not reached") as failure:
+    with pytest.raises(AssertionError, match=r"Required test coverage of 90\.0% not reached") as failure:
         make(made_copy, "test")
     assert "app/untested.py" in str(failure.value)
     assert not re.search(r"\d+ failed", str(failure.value))
@@ -217,7 +217,7 @@ def test_test_fails_where_too_little_of_the_application_is_tested(made_copy: Bak
     ("name", "old", "new", "complaint"),
     [
         ("app/views.py", "from flask", "import os\nfrom flask", "F401"),
-        ("app/views.py", "\n\n\n", "\n\n\n\n", "Would reformat"),
+        ("app/views.py", "\n\n\n", "\n\n\n\n", "would be reformatted"),
         ("app/views.py", "-> str:", "-> int:", "Incompatible return value"),
         ("Dockerfile", "FROM base AS code\n", "FROM base AS code\nRUN cd /tmp\n", "DL3003"),
         (
