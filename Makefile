@@ -75,10 +75,11 @@ readme: setup
 kit: handout
 	.venv/bin/python -m workshop.kit pack
 
-# By the command at the top of each. The development lock of the service keeps to the versions of the other.
+# By the command at the top of each. A later lock of the service keeps to the versions of those before.
 lock: setup
 	for lock in "{{cookiecutter.project_slug}}/requirements.txt" "{{cookiecutter.project_slug}}/requirements-dev.txt" \
-	    requirements.txt requirements-demo.txt tests/checkov/requirements.txt; do \
+	    "{{cookiecutter.project_slug}}/requirements-lint.txt" requirements.txt requirements-demo.txt \
+	    tests/checkov/requirements.txt; do \
 	    command=$$(sed -n 's/^# *\(uv pip compile\)/\1 --upgrade --quiet/p' "$$lock") && \
 	    (cd "$$(dirname "$$lock")" && PATH="$(CURDIR)/.venv/bin:$$PATH" sh -c "$$command >/dev/null") || exit; \
 	done
@@ -98,6 +99,7 @@ audit: setup
 	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt
 	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement "{{cookiecutter.project_slug}}/requirements.txt"
 	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement "{{cookiecutter.project_slug}}/requirements-dev.txt"
+	.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement "{{cookiecutter.project_slug}}/requirements-lint.txt"
 	output=$$(mktemp -d) && trap 'rm -rf "$$output"' EXIT && \
 	    .venv/bin/cookiecutter . --no-input --default-config --output-dir "$$output" >/dev/null && \
 	    .venv/bin/zizmor --pedantic .github "$$output"

@@ -227,6 +227,24 @@ def project(tmp_path_factory: pytest.TempPathFactory, service_environment: Path)
     return BakedProject(Path(path), service_environment)
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[BakedProject, str]:
+    """Return a fresh service after its first `make check`, and what that printed. Leave it as it is."""
+    folder, answers = tmp_path_factory.mktemp("made"), {"python_version": PYTHONS[0]}
+    path = Path(cookiecutter(str(TEMPLATE), no_input=True, extra_context=answers, output_dir=str(folder)))
+    project = BakedProject(path, path / ".venv")
+    return project, project.run("make", "check", f"PYTHON={sys.executable}").stdout
+
+
+@pytest.fixture
+def made_copy(made: tuple[BakedProject, str], tmp_path: Path) -> BakedProject:
+    """Return a copy of that service to work on, which shares its environment."""
+    project, _ = made
+    path = shutil.copytree(project.path, tmp_path / "copy/hello-service", ignore=shutil.ignore_patterns(".venv"))
+    (path / ".venv").symlink_to(project.environment)
+    return BakedProject(path, project.environment)
+
+
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the kubectl of the tooling, and have it found by programs too, without the rest of the tooling."""

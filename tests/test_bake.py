@@ -15,11 +15,17 @@ from tools.questions import DEFAULTS, base_image
 
 FILES_OF_ALL = {
     ".cookiecutter.json",
+    ".devcontainer/devcontainer.json",
     ".dockerignore",
     ".editorconfig",
+    ".env.example",
     ".gitattributes",
     ".gitignore",
+    ".pre-commit-config.yaml",
+    "AGENTS.md",
+    "CHANGELOG.md",
     "Dockerfile",
+    "Makefile",
     "README.md",
     "SECURITY.md",
     "compose.proxy.yaml",
@@ -32,6 +38,8 @@ FILES_OF_ALL = {
     "renovate.json5",
     "requirements-dev.in",
     "requirements-dev.txt",
+    "requirements-lint.in",
+    "requirements-lint.txt",
     "requirements.in",
     "requirements.txt",
     *(f"app/{name}.py" for name in ("__init__", "__main__", "access_log", "bodies", "capacity", "errors", "exporter")),
@@ -66,7 +74,10 @@ FILES_BY_ANSWER = {
 # Lines that carry a name, a port or a version; everything else is the same bytes in template and project.
 FILES_WITH_ANSWERS = {
     ".cookiecutter.json",
+    ".devcontainer/devcontainer.json",
+    ".env.example",
     "Dockerfile",
+    "Makefile",
     "README.md",
     "app/settings.py",
     "compose.proxy.yaml",
@@ -145,6 +156,11 @@ def test_every_answer_reaches_every_place(bake: Bake) -> None:
     assert "image: ${IMAGE:-acme/web/shop}" in files["compose.yaml"]
     assert 'name = "shop"' in files["pyproject.toml"]
     assert "docker run --rm -p 8080:8080 shop" in files["README.md"]
+    assert "\nHOST_PORT ?= 8080\nNAME := shop\n" in files["Makefile"]
+    assert "--publish $(HOST_PORT):8080 " in files["Makefile"]
+    assert "\n#PORT=8080\n" in files[".env.example"]
+    assert '"name": "shop"' in files[".devcontainer/devcontainer.json"]
+    assert '"forwardPorts": [8080]' in files[".devcontainer/devcontainer.json"]
     assert not [
         name
         for name, text in files.items()

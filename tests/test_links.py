@@ -67,7 +67,7 @@ def test_links_of_the_template_lead_somewhere() -> None:
 def test_links_of_a_service_lead_somewhere(bake: Bake, ci: str) -> None:
     documents = list(bake(ci=ci, project_name="Shop [1]", description="a ] b").path.rglob("*.md"))
 
-    assert {document.name for document in documents} == {"README.md", "SECURITY.md"}
+    assert {document.name for document in documents} == {"AGENTS.md", "CHANGELOG.md", "README.md", "SECURITY.md"}
     assert [problem for document in documents for problem in _problems(document)] == []
 
 

@@ -209,7 +209,7 @@ def test_make_lock_changes_locks_alone_and_nothing_the_second_time(tmp_path: Pat
         states.append({name: (clone / name).read_bytes() for name in before})
 
     changed = [name for name in before if states[0][name] != before[name]]
-    assert all(re.search(r"requirements(-dev|-demo)?\.txt$", name) for name in changed), changed
+    assert all(re.search(r"requirements(-dev|-demo|-lint)?\.txt$", name) for name in changed), changed
     assert states[1] == states[0]
     for name in changed:
         assert states[0][name].splitlines()[:2] == before[name].splitlines()[:2], "the command stays what it is"

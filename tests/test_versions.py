@@ -46,8 +46,11 @@ NAMED = {
     "requirements.txt": [f"--python-version={OLDEST} "],
     f"{SERVICE.name}/requirements.in": [f"--python-version={OLDEST} "],
     f"{SERVICE.name}/requirements-dev.in": [f"--python-version={OLDEST} "],
+    f"{SERVICE.name}/requirements-lint.in": [f"--python-version={OLDEST} "],
     f"{SERVICE.name}/requirements.txt": [f"--python-version={OLDEST} "],
     f"{SERVICE.name}/requirements-dev.txt": [f"--python-version={OLDEST} "],
+    f"{SERVICE.name}/requirements-lint.txt": [f"--python-version={OLDEST} "],
+    f"{SERVICE.name}/Makefile": [f"Python {OLDEST} or newer", "sys.version_info < (3, 11)"],
     f"{SERVICE.name}/README.md": [f"Python {OLDEST} or newer is enough"],
 }
 

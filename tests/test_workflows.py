@@ -46,6 +46,8 @@ FORGE_ONLY = {
     "cosign ": "signs as the workflow",
     "docker buildx imagetools create ": "writes to the registry of the forge",
 }
+# tests/test_makefile.py runs it on a fresh service.
+RUN_BY_MAKEFILE_TEST = "make check"
 # Commands of the README that take long. test_docs.py runs them there.
 RUN_BY_README_TEST = {
     "python3 -m venv .venv",
@@ -100,7 +102,7 @@ def _is_forge_only(command: str) -> bool:
 
 
 def _is_elsewhere(command: str) -> bool:
-    return _is_forge_only(command) or command in RUN_BY_README_TEST
+    return _is_forge_only(command) or command in {*RUN_BY_README_TEST, RUN_BY_MAKEFILE_TEST}
 
 
 @pytest.fixture(params=FILES)
@@ -258,10 +260,8 @@ def test_commands_are_those_of_the_readme_or_run_here(service: BakedProject, for
     readme = (service.path / "README.md").read_text(encoding="utf-8").splitlines()
     commands = set(_commands(service, forge))
 
-    assert commands >= RUN_BY_README_TEST
+    assert commands >= {*RUN_BY_README_TEST, RUN_BY_MAKEFILE_TEST}
     assert set(readme) >= RUN_BY_README_TEST
-    for checked in ("ruff check", "ruff format --check", "mypy", "pytest tests/unit", "pytest tests/kubernetes"):
-        assert f".venv/bin/{checked}" in commands.intersection(readme)
 
 
 def test_what_only_a_forge_can_run_is_still_there(bake: Bake) -> None:
@@ -295,11 +295,10 @@ def _run(service: BakedProject, forge: str, tmp_path: Path, *, with_docker: bool
     return done
 
 
-@pytest.mark.usefixtures("kubectl")
 def test_commands_that_need_no_forge_run(service: BakedProject, forge: str, tmp_path: Path) -> None:
     done = _run(service, forge, tmp_path, with_docker=False)
 
-    assert len(done) >= 5
+    assert done
     if forge == "github":
         assert (tmp_path / "output").read_text() == f"digest={DIGEST}\n"
         summary = (tmp_path / "summary").read_text()

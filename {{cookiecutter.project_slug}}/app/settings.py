@@ -1,7 +1,8 @@
 """Configuration: every environment variable the service reads, checked once, at start.
 
 A field of `Settings` is a variable of the same name in capitals, and `current_app.config["NAME"]` in a view. To add
-one, add a line here and its row in README.md. Each may also come from a file whose path is in NAME_FILE.
+one, add a line here, a row in README.md and a line in .env.example. Each may also come from a file whose path is in
+NAME_FILE.
 """
 
 import os

@@ -11,10 +11,13 @@ import yaml
 PROJECT = Path(__file__).parents[2]
 WORKFLOW, PIPELINE = PROJECT / ".github/workflows/ci.yaml", PROJECT / ".gitlab-ci.yml"
 FILES = [path for path in (WORKFLOW, PIPELINE) if path.exists()]
+MAKEFILE = PROJECT / "Makefile"
 RENOVATE, DEPENDABOT = PROJECT / "renovate.json5", PROJECT / ".github/dependabot.yml"
 
 # What judges, and what publishes.
-JUDGES = re.compile(r"\b(pytest|ruff|mypy|trivy|cosign)\b|\$TRIVY|docker (buildx )?(build|pull|save|push)\b|imagetools")
+JUDGES = re.compile(
+    r"\b(make|pytest|ruff|mypy|trivy|cosign)\b|\$TRIVY|docker (buildx )?(build|pull|save|push)\b|imagetools"
+)
 CONTRACT = re.compile(r'\bpytest tests/container --image "\$\w+@\$DIGEST"')
 SIGNATURE = re.compile(r'\bcosign sign --yes "\$\w+@\$DIGEST"')
 VERIFIED = re.compile(r'\bcosign verify .*"\$\w+@\$DIGEST"')
@@ -43,9 +46,10 @@ class CI:
         return [{**told, "run": "\n".join(_flat([told.get("before_script", []), told["script"]]))}]
 
     def commands(self, job: str) -> list[str]:
-        """Return the commands of a job in their order, each on one line."""
+        """Return the commands of a job in their order, each on one line, and those of a target after its `make`."""
         scripts = [step["run"].replace("\\\n", " ") for step in self.steps(job) if "run" in step]
-        return [" ".join(line.split()) for script in scripts for line in script.splitlines() if line.strip()]
+        lines = [" ".join(line.split()) for script in scripts for line in script.splitlines() if line.strip()]
+        return [command for line in lines for command in (line, *_made(line))]
 
     def needed(self, job: str) -> list[str]:
         """Return the jobs that have passed before one begins."""
@@ -70,6 +74,18 @@ class CI:
 def _flat(items: Any) -> Iterator[str]:
     for item in items if isinstance(items, list) else [items]:
         yield from _flat(item) if isinstance(item, list) else [item]
+
+
+def _made(command: str) -> Iterator[str]:
+    """Yield what `make check` runs: the commands of what that target needs, then its own."""
+    target = re.fullmatch(r"make ([\w-]+)", command)
+    text = MAKEFILE.read_text(encoding="utf-8") if target and MAKEFILE.exists() else ""
+    rule = target and re.search(rf"^{target[1]}:([^#\n]*).*\n((?:\t.*\n)*)", text, re.MULTILINE)
+    if rule:
+        for need in rule[1].split():
+            yield from _made(f"make {need}")
+        # $(if $(wildcard FILE),COMMAND) runs the command where the file is there.
+        yield from re.sub(r"\$\(if \$\(wildcard [^)]*\),(.*)\)", r"\1", rule[2]).replace("\t", "").splitlines()
 
 
 def _all(told: Any, key: str) -> Iterator[Any]:
@@ -121,8 +137,9 @@ def test_what_judges_is_never_left_out(ci: CI) -> None:
 def test_every_check_runs_before_anything_is_pushed(release: CI) -> None:
     folders = [name for name in ("unit", "container", "kubernetes") if (PROJECT / "tests" / name).exists()]
     for command, earlier in release.before(PUSH):
+        whole = [one.removesuffix(" --cov") for one in earlier]
         for check in ("ruff check", "ruff format --check", "mypy", *(f"pytest tests/{name}" for name in folders)):
-            assert f".venv/bin/{check}" in earlier, f"{check}, as it is, does not run before {command!r}"
+            assert f".venv/bin/{check}" in whole, f"{check}, as it is, does not run before {command!r}"
         verdicts = [one for one in earlier if VERDICT.search(one) and "--exit-code 1" in one]
         assert verdicts, f"nothing ends the release where the scan has found something (--exit-code 1): {command!r}"
 

@@ -15,7 +15,8 @@ from app import create_app, settings
 from app.settings import REQUIRED, Settings, SettingsError, one_of, secret, text, url, whole_number, yes_no
 from tests.unit.required import NEEDED, accepted
 
-README = Path(__file__).parents[2] / "README.md"
+PROJECT = Path(__file__).parents[2]
+README, EXAMPLE = PROJECT / "README.md", PROJECT / ".env.example"
 BAD_VALUES = ("", "x\ny", "\0")
 
 # Each field with a value that its rule refuses, unless it refuses none.
@@ -103,6 +104,22 @@ def test_the_readme_documents_every_variable() -> None:
 
     assert dict(rows) == {
         item.name.upper(): in_words(item.metadata["default"], item.metadata["shown"]) for item in fields(Settings)
+    }
+
+
+@pytest.mark.skipif(not EXAMPLE.exists(), reason="only what the image needs is here")
+def test_the_example_of_an_environment_has_every_variable_with_its_default() -> None:
+    lines = re.findall(r"^#([A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+
+    def as_written(default: Any, shown: bool) -> str:
+        if default in (None, REQUIRED) or not shown:
+            return ""
+        if isinstance(default, bool):
+            return "yes" if default else "no"
+        return str(default)
+
+    assert dict(lines) == {
+        item.name.upper(): as_written(item.metadata["default"], item.metadata["shown"]) for item in fields(Settings)
     }
 
 
