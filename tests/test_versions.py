@@ -48,7 +48,9 @@ NAMED = {
     f"{SERVICE.name}/requirements-dev.in": [f"--python-version={OLDEST} "],
     f"{SERVICE.name}/requirements.txt": [f"--python-version={OLDEST} "],
     f"{SERVICE.name}/requirements-dev.txt": [f"--python-version={OLDEST} "],
-    f"{SERVICE.name}/README.md": [f"Python {OLDEST} or newer is enough"],
+    f"{SERVICE.name}/README.md": [f"Python {OLDEST} or newer is enough", f"--python-version={OLDEST} "],
+    "docs/look-inside.md": [f"python:{DEFAULT}-slim-"],
+    "docs/private-networks.md": [f"python:{DEFAULT}-slim-"],
 }
 
 
