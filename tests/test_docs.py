@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, free_port, snapshot
-from tests.readme import blocks, commands, page_of_docs, section
+from tests.readme import blocks, commands, page_of_docs
 from tests.recipes import FOLLOWED_BY, shell
 from tests.test_inner_loop import serving
 from tools.demo import page
@@ -137,6 +138,26 @@ def test_the_table_of_the_generated_readme_names_what_is_there(bake: Bake, deplo
     assert len(named) > 15
     assert len(set(named)) == len(named), "each is named once"
     assert [name for name in named if not (project.path / name).exists()] == []
+
+
+@pytest.mark.parametrize("ci", CHOICES["ci"])
+def test_commands_within_a_sentence_of_the_generated_readme_are_run_too(bake: Bake, ci: str) -> None:
+    readme = (bake(ci=ci).path / "README.md").read_text(encoding="utf-8")
+    within = re.findall(r"`(docker [^`]+)`", readme)
+    ran = [command for text in (readme, *map(page_of_docs, PAGES)) for command in commands(text)]
+
+    assert len(within) > 2
+    assert [command for command in within if not any(one.startswith(command) for one in ran)] == []
+
+
+def test_the_page_on_limits_has_those_of_the_service(project: BakedProject) -> None:
+    text = page_of_docs("limits")
+    code = "from tests.container.configuration import BUDGET as b; print(b.smallest_limit, b.worker_bytes)"
+    smallest, worker = map(int, project.run("python", "-c", code).stdout.split())
+    compose = yaml.safe_load((project.path / "compose.yaml").read_text(encoding="utf-8"))
+
+    assert f" {smallest >> 20} MiB, or {smallest + worker >> 20} MiB with metrics" in text
+    assert f"`compose.yaml` {compose['services']['web']['stop_grace_period'].replace('s', ' s')}," in text
 
 
 def test_every_page_is_in_the_index() -> None:

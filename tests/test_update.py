@@ -76,7 +76,7 @@ def test_the_recorded_answers_are_those_that_were_given(bake: Bake) -> None:
 
 
 def test_a_second_bake_over_a_service_replaces_what_was_edited(tmp_path: Path) -> None:
-    """cookiecutter skips what is there (-s) only if it renders it. So the documents send everybody to cruft."""
+    """Cookiecutter skips what is there (-s) only if it renders it. So the documents send everybody to cruft."""
     here, project = (BakedProject(folder, TOOLS.parent) for folder in (tmp_path, tmp_path / "hello-service"))
     command = ["cookiecutter", str(TEMPLATE), "--no-input"]
     here.run(*command)
@@ -92,7 +92,7 @@ def test_a_second_bake_over_a_service_replaces_what_was_edited(tmp_path: Path) -
     assert kept == [rendered]
     assert own not in files, "a file that the template has not is removed"
     readme = files["README.md"].decode()
-    assert "Do not bake over the service with\n`cookiecutter -f -s`: " in readme
+    assert "Do not bake over the\nservice with `cookiecutter -f -s`: " in readme
     assert "\n`cookiecutter -f -s` " in (TEMPLATE / "docs/questions.md").read_text(encoding="utf-8")
 
 
