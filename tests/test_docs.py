@@ -151,7 +151,7 @@ def test_commands_within_a_sentence_of_the_generated_readme_are_run_too(bake: Ba
 
 
 def test_the_page_on_limits_has_those_of_the_service(project: BakedProject) -> None:
-    text = page_of_docs("limits")
+    text = " ".join(page_of_docs("limits").split())
     code = "from tests.container.configuration import BUDGET as b; print(b.smallest_limit, b.worker_bytes)"
     smallest, worker = map(int, project.run("python", "-c", code).stdout.split())
     compose = yaml.safe_load((project.path / "compose.yaml").read_text(encoding="utf-8"))

@@ -92,7 +92,7 @@ def test_a_second_bake_over_a_service_replaces_what_was_edited(tmp_path: Path) -
     assert kept == [rendered]
     assert own not in files, "a file that the template has not is removed"
     readme = files["README.md"].decode()
-    assert "Do not bake over the\nservice with `cookiecutter -f -s`: " in readme
+    assert "Do not bake over the service with `cookiecutter -f -s`: " in readme
     assert "\n`cookiecutter -f -s` " in (TEMPLATE / "docs/questions.md").read_text(encoding="utf-8")
 
 
