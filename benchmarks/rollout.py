@@ -3,7 +3,7 @@
 The service runs by its own compose.proxy.yaml: HAProxy before two replicas. All the while requests come at a constant
 rate, whatever becomes of them. Each takes 50 ms, so that every replica always has some in flight.
 
-    update     each replica in turn is replaced by another image, built from edited code, as the service's README says
+    update     each replica in turn is replaced by another image, built from edited code, as docs/one-host.md says
     roll back  each is replaced by the first image again, and one is killed outright before
     alone      a single container without a proxy is replaced, for comparison
 
@@ -260,7 +260,7 @@ class Run:
             if replica == killed:
                 events.append(self.do("killed", replica, "kill"))
                 time.sleep(CALM)
-            # As the service's README says.
+            # As docs/one-host.md says.
             events.append(self.do("replaced", replica, *UP, "--no-deps", IMAGE=image))
         while len(self.load.samples) - first < requests:
             time.sleep(0.1)

@@ -3,6 +3,11 @@
 import re
 from pathlib import Path
 
+from tests.conftest import PYTHONS, TEMPLATE
+from tools.questions import DEFAULTS, base_image
+
+DEFAULT_SLUG = "hello-service"
+
 
 def blocks(markdown: str, language: str) -> list[str]:
     """Return the content of all code blocks in a language, in order."""
@@ -12,6 +17,13 @@ def blocks(markdown: str, language: str) -> list[str]:
 def commands(markdown: str) -> list[str]:
     """Return the commands of all sh blocks in order, continued lines joined."""
     return [line for block in blocks(markdown, "sh") for line in block.replace("\\\n", " ").splitlines()]
+
+
+def page_of_docs(name: str, slug: str = DEFAULT_SLUG, port: str = DEFAULTS["port"]) -> str:
+    """Return a page of docs/ as it reads for another service than the default one, on a Python whose base is here."""
+    text = (TEMPLATE / f"docs/{name}.md").read_text(encoding="utf-8")
+    text = re.sub(rf"\b{DEFAULTS['port']}\b", port, text.replace(DEFAULT_SLUG, slug))
+    return re.sub(r"python:3[.]\d+-slim-\w+", base_image(PYTHONS[0]), text)
 
 
 def section(markdown: str, title: str) -> str:

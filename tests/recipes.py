@@ -56,16 +56,15 @@ def follow(recipe: str, project: BakedProject) -> None:
             shell(block, project)
 
 
-def shell(script: str, project: BakedProject) -> None:
+def shell(script: str, project: BakedProject, **variables: str) -> None:
     """Run what a page has its reader type, with uv at hand."""
     # Of the tooling only uv: all else must come from the service.
     uv = project.path.parent / "uv"
     uv.mkdir(exist_ok=True)
     if not (uv / "uv").exists():
         (uv / "uv").symlink_to(shutil.which("uv", path=str(TOOLS)) or "")
-    project.run(
-        "bash", "-ec", script, PATH=os.pathsep.join([str(uv), str(project.environment / BIN), os.environ["PATH"]])
-    )
+    path = os.pathsep.join([str(uv), str(project.environment / BIN), os.environ["PATH"]])
+    project.run("bash", "-ec", script, PATH=path, **variables)
 
 
 def started_by(recipe: str, bake: Bake, **answers: str) -> BakedProject:

@@ -67,6 +67,7 @@ FILES_BY_ANSWER = {
         *(f"kubernetes/components/{name}.yaml" for name in ("ingress/ingress", "migrate/job")),
         *(f"kubernetes/components/servicemonitor/{name}.yaml" for name in ("kustomization", "networkpolicy")),
         "kubernetes/components/servicemonitor/servicemonitor.yaml",
+        "kubernetes/README.md",
         "kubernetes/release.py",
         *(f"tests/kubernetes/{name}.py" for name in ("conftest", "test_manifests")),
     },

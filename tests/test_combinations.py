@@ -18,6 +18,9 @@ from tests.test_bake import files_of
 from tools.questions import CHOICES
 
 COMBINATIONS = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
+# The README of a service fits on three screens, in the order in which things are done.
+README_LINES = 180
+TASKS = [f"{verb} it" for verb in ("Run", "Change", "Test", "Configure", "Observe", "Deploy", "Update")]
 YAML_STYLE = (
     "{extends: default, rules: {document-start: disable, truthy: {check-keys: false}, line-length: {max: 120},"
     " braces: {max-spaces-inside: 1}}}"
@@ -85,6 +88,10 @@ def test_a_combination_is_complete_and_clean(bake: Bake, answers: dict[str, str]
             assert part.split(".")[0].lower() not in DEVICE_NAMES, f"{name}: a device on Windows"
         if parse := PARSERS.get(Path(name).suffix):
             parse(text)
+
+    readme = files["README.md"].decode("utf-8")
+    assert len(readme.splitlines()) <= README_LINES, "move what is longer to docs/"
+    assert re.findall(r"^## (.*)$", readme, re.MULTILINE) == TASKS
 
     for check, (pattern, command) in CHECKS.items():
         seen = f"{check} {_digest(project, pattern)}"

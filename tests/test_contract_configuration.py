@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PYTHONS, Bake, BakedProject
+from tests.readme import blocks, page_of_docs
 
 TABLE = """
 [tool.container-contract]
@@ -59,6 +60,19 @@ def test_all_that_is_wrong_is_said_at_once(bake: Bake) -> None:
     told = [line.split("[tool.container-contract]: ")[1] for line in lines if "[tool.container-contract]: " in line]
     assert told[: len(WRONG)] == WRONG
     assert told[len(WRONG)].startswith("off = {'23': 'there is no such row'")
+
+
+def test_the_page_on_the_contract_says_what_it_takes(bake: Bake) -> None:
+    page = page_of_docs("contract")
+    [table] = blocks(page, "toml")
+    project = bake()
+    say(project, table)
+
+    project.run("pytest", "tests/container", "--collect-only", "--quiet")
+    options = re.findall(r"^\| `(-[\w-]+)", page, re.MULTILINE)
+    known = project.run("pytest", "tests/container", "--help").stdout
+    assert len(options) > 4
+    assert [option for option in options if not re.search(rf"^ +{option}\b", known, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("name", ["23", "test_that_never_was", "page"])

@@ -8,22 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, free_port, snapshot
-from tests.readme import blocks, commands, section
-from tests.recipes import FOLLOWED_BY
+from tests.readme import blocks, commands, page_of_docs
+from tests.recipes import FOLLOWED_BY, shell
 from tests.test_inner_loop import serving
 from tools.demo import page
-from tools.questions import DEFAULTS, shorthand
+from tools.questions import CHOICES, DEFAULTS, shorthand
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
 # Commands that go on until they are stopped: what they serve is looked at meanwhile.
 SERVING = ("docker run --rm -p ", "docker compose up ", ".venv/bin/flask ", ".venv/bin/python -m app")
-# The commands of this section are run by tests/test_private_networks.py, which makes such a network.
-SECTION_ELSEWHERE = "Private networks"
+# The pages of docs/ whose commands are run with those of the README of a service.
+PAGES = ("develop", "contract", "look-inside", "scan", "one-host")
 ACCOUNT, DATABASE = "needs an account at a registry", "needs a database of vulnerabilities"
-# Commands of the generated README that are run elsewhere, or cannot be: they need a later template, a scanner, or more.
+# Those of their commands that are run elsewhere, or cannot be: they need a later template, a scanner, or more.
 ELSEWHERE = {
     "docker push ": ACCOUNT,
     "trivy image --scanners vuln ": DATABASE,
@@ -66,6 +67,8 @@ RUN_BY = {
     "docs/questions.md": {"cookiecutter ": "tests/test_docs.py"},
     "docs/platform.md": {"": "tests/test_platform.py"},
     "docs/kubernetes.md": {"": "tests/test_kubernetes.py"},
+    "docs/private-networks.md": {"": "tests/test_private_networks.py"},
+    **{f"docs/{name}.md": {"": "tests/test_docs.py"} for name in PAGES},
     **{
         f"docs/recipes/{path.name}": {"": FOLLOWED_BY.get(path.stem, "tests/test_recipes.py")}
         for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))
@@ -82,43 +85,87 @@ RUN_BY = {
 
 @pytest.mark.container
 @pytest.mark.slow
-def test_every_command_of_the_generated_readme_works(
+def test_every_command_of_the_generated_readme_and_of_the_pages_works(
     bake: Bake, proxy_image: None, record_property: Callable[[str, object], None]
 ) -> None:
     port = free_port()
     project = bake(project_name="Readme Check", python_version=PYTHONS[0], port=str(port))
     project.run("git", "init", "--quiet")
     project.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "-m", "x")
-    readme = (project.path / "README.md").read_text(encoding="utf-8")
-    here = commands(readme.replace(section(readme, SECTION_ELSEWHERE), ""))
-    assert len(here) > 10
-    served: list[str] = []
-    detached: list[str] = []
+    documents = [(project.path / "README.md").read_text(encoding="utf-8")]
+    documents += [page_of_docs(name, project.path.name, str(port)) for name in PAGES]
+    down = ("docker", "compose", "--profile", "dev", "--profile", "test", "down", "--remove-orphans", "--volumes")
+    ran: list[str] = []
     try:
-        for command in here:
-            if command.startswith(tuple(ELSEWHERE)):
-                continue
-            record_property("ran", command)
-            if ":0.2.0" in command:
-                docker("tag", "my-org/readme-check:0.1.0", "my-org/readme-check:0.2.0")
-            if command.startswith(SERVING):
-                with serving(project, "bash", "-c", f"exec {command}", port=port):
+        for document in documents:
+            for command in commands(document):
+                if command in ran or command.startswith(tuple(ELSEWHERE)):
+                    continue
+                ran.append(command)
+                record_property("ran", command)
+                if ":0.2.0" in command:
+                    docker("tag", "my-org/readme-check:0.1.0", "my-org/readme-check:0.2.0")
+                if command.startswith(SERVING):
+                    with serving(project, "bash", "-c", f"exec {command}", port=port):
+                        assert page(port) == "<p>Hello, World!</p>", command
+                else:
+                    # The whole contract on this service is in test_generated_suite.py; here, that the command runs it.
+                    some = "-k test_image" if "tests/container" in command else ""
+                    shell(command, project, PYTEST_ADDOPTS=some)
+                if " up --detach " in command:
                     assert page(port) == "<p>Hello, World!</p>", command
-                served.append(command)
-            else:
-                # The whole contract on this service is in test_generated_suite.py; here, that the command runs it.
-                project.run("bash", "-c", command, PYTEST_ADDOPTS="" if "container" not in command else "-k test_image")
-            if " up --detach " in command:
-                assert page(port) == "<p>Hello, World!</p>", command
-                detached.append(command)
+            # The next page begins where nothing runs.
+            project.run(*down, "--timeout", "1")
     finally:
-        compose = ("docker", "compose", "--profile", "dev", "--profile", "test")
-        project.run(*compose, "down", "--remove-orphans", "--volumes", "--timeout", "1", "--rmi", "all")
+        project.run(*down, "--timeout", "1", "--rmi", "all")
         built = docker("images", "--quiet", "--filter", "label=com.docker.compose.project=readme-check").split()
         for reference in ("readme-check", "my-org/readme-check:0.1.0", "my-org/readme-check:0.2.0", *built):
             subprocess.run(["docker", "image", "rm", "--force", reference], capture_output=True, check=False)
-    assert all(any(command.startswith(start) for command in served) for start in SERVING), served
-    assert len(detached) == 5, detached
+    assert all(any(command.startswith(start) for command in ran) for start in SERVING), ran
+    assert len([command for command in ran if " up --detach " in command]) == 5, ran
+
+
+@pytest.mark.parametrize("deploy", CHOICES["deploy"])
+def test_the_table_of_the_generated_readme_names_what_is_there(bake: Bake, deploy: str) -> None:
+    project = bake(deploy=deploy)
+    readme = (project.path / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \|", readme.partition("| Folder or file |")[2].partition("\n\n")[0], re.MULTILINE)
+    named = [name.rstrip("/") for row in rows for name in re.findall(r"`(.*?)`", row)]
+
+    assert len(named) > 15
+    assert len(set(named)) == len(named), "each is named once"
+    assert [name for name in named if not (project.path / name).exists()] == []
+
+
+@pytest.mark.parametrize("ci", CHOICES["ci"])
+def test_commands_within_a_sentence_of_the_generated_readme_are_run_too(bake: Bake, ci: str) -> None:
+    readme = (bake(ci=ci).path / "README.md").read_text(encoding="utf-8")
+    within = re.findall(r"`(docker [^`]+)`", readme)
+    ran = [command for text in (readme, *map(page_of_docs, PAGES)) for command in commands(text)]
+
+    assert len(within) > 2
+    assert [command for command in within if not any(one.startswith(command) for one in ran)] == []
+
+
+def test_the_page_on_limits_has_those_of_the_service(project: BakedProject) -> None:
+    text = " ".join(page_of_docs("limits").split())
+    code = "from tests.container.configuration import BUDGET as b; print(b.smallest_limit, b.worker_bytes)"
+    smallest, worker = map(int, project.run("python", "-c", code).stdout.split())
+    compose = yaml.safe_load((project.path / "compose.yaml").read_text(encoding="utf-8"))
+
+    assert f" {smallest >> 20} MiB, or {smallest + worker >> 20} MiB with metrics" in text
+    assert f"`compose.yaml` {compose['services']['web']['stop_grace_period'].replace('s', ' s')}," in text
+
+
+def test_every_page_is_in_the_index() -> None:
+    """Those of docs/ by their name; the folders in it have indexes of their own."""
+    index = (TEMPLATE / "docs/README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in TEMPLATE.glob("docs/*.md")} - {"README.md"}
+    folders = {f"{path.parent.name}/README.md" for path in TEMPLATE.glob("docs/*/README.md")}
+
+    assert len(pages) > 10
+    assert set(re.findall(r"\]\((.*?)\)", index)) == pages | folders
+    assert "](docs/README.md)" in README
 
 
 def typed(markdown: str) -> list[str]:

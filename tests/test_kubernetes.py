@@ -172,7 +172,7 @@ def test_the_newest_version_is_that_of_kubectl() -> None:
 def test_the_readmes_name_the_versions(untouched: BakedProject) -> None:
     tested = (TEMPLATE / "docs/kubernetes.md").read_text(encoding="utf-8")
     assert f"schemas of Kubernetes {' and '.join(VERSIONS)}, " in tested
-    own = (untouched.path / "README.md").read_text(encoding="utf-8")
+    own = (untouched.path / "kubernetes/README.md").read_text(encoding="utf-8")
     assert f"For Kubernetes {VERSIONS[0]} and newer." in own
 
 
@@ -956,7 +956,7 @@ def test_checkov_finds_nothing_without_a_reason(checkov: str, rendered: Path) ->
     assert _checkov(checkov, rendered) == expected | {"CKV_K8S_22"}, "it does not look"
 
 
-# ---- the README ----
+# ---- the READMEs ----
 
 # What needs a cluster, or a tool that makes one, by how it begins. Names and options in them are checked all the same.
 CLUSTER = ("kind ", "kubectl ", "pod=$(kubectl ")
@@ -965,8 +965,9 @@ HERE = ("docker build ", "kubectl kustomize ", "python3 kubernetes/release.py ",
 
 @pytest.fixture
 def readme(service: BakedProject) -> list[str]:
-    """Return the commands of the README's section on Kubernetes."""
-    return commands(section((service.path / "README.md").read_text(encoding="utf-8"), "Kubernetes"))
+    """Return the commands for Kubernetes: those of the first deployment, then all others."""
+    first = section((service.path / "README.md").read_text(encoding="utf-8"), "Deploy it to Kubernetes")
+    return commands(first + (service.path / "kubernetes/README.md").read_text(encoding="utf-8"))
 
 
 @pytest.mark.usefixtures("kubectl")

@@ -15,9 +15,11 @@ from markdown_it.token import Token
 from mdit_py_plugins.anchors import anchors_plugin
 
 from tests.conftest import TEMPLATE, Bake
-from tools.questions import CHOICES
+from tools.questions import CHOICES, CONTEXT, REPOSITORY, VERSION
 
 LOCAL = {"localhost", "127.0.0.1"}
+# How the address of a file of this template begins in a service.
+FILES = f"{REPOSITORY}/{CONTEXT['_blob']}/v{VERSION}/"
 MARKDOWN = MarkdownIt("commonmark").enable(["table"]).use(anchors_plugin, max_level=6)
 
 
@@ -41,12 +43,15 @@ def _problems(document: Path) -> Iterator[str]:
         if not link:
             continue
         address = urlsplit(link)
-        if address.scheme or address.netloc:
+        if link.startswith(FILES):
+            target = TEMPLATE / unquote(address.path).removeprefix(urlsplit(FILES).path)
+        elif address.scheme or address.netloc:
             named = re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}", address.hostname or "")
             if not (address.scheme == "https" and named) and address.hostname not in LOCAL:
                 yield f"{document.name}: {link} is no https address"
             continue
-        target = (document.parent / unquote(address.path)).resolve() if address.path else document
+        else:
+            target = (document.parent / unquote(address.path)).resolve() if address.path else document
         if not target.exists():
             yield f"{document.name}: {link} does not exist"
         elif address.fragment and address.fragment not in _anchors(target):
@@ -71,15 +76,28 @@ def test_links_of_a_service_lead_somewhere(bake: Bake, ci: str) -> None:
     assert [problem for document in documents for problem in _problems(document)] == []
 
 
+def test_links_of_a_service_for_kubernetes_lead_somewhere(bake: Bake) -> None:
+    """Into its own folder, and to the pages of the template as they were when the service was made."""
+    folder = bake(deploy="kubernetes").path
+    documents = [folder / "README.md", folder / "kubernetes/README.md"]
+
+    for document, least in zip(documents, (9, 1), strict=True):
+        assert document.read_text(encoding="utf-8").count(f"({FILES}docs/") >= least
+    assert [problem for document in documents for problem in _problems(document)] == []
+
+
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("# One, two: `three`\n")
     document = tmp_path / "README.md"
     good = "[a](other.md#one-two-three) [b](#here-it-is) <https://example.org/x?y=1#z> <http://localhost:5000/> [c][d]"
-    bad = "[a](non.md) ![b](no.png) [c](other.md#four) [d](#there) <http://example.org> [e](https://exa_mple) [f][g]"
+    bad = f"[a](non.md) [i]({FILES}docs/non.md) [j]({FILES}docs/limits.md#non)"
+    bad += " ![b](no.png) [c](other.md#four) [d](#there) <http://example.org> [e](https://exa_mple) [f][g]"
     document.write_text(f"## Here it is\n\n{good}\n\n{bad}\n\n`[h](no)`\n\n[d]: other.md\n")
 
     assert list(_problems(document)) == [
         "README.md: non.md does not exist",
+        f"README.md: {FILES}docs/non.md does not exist",
+        "README.md: limits.md has no heading #non",
         "README.md: no.png does not exist",
         "README.md: other.md has no heading #four",
         "README.md: README.md has no heading #there",

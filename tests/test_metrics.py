@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PYTHONS, Bake, BakedProject, docker, free_port, skip_or_fail, wait_for_page
-from tests.readme import blocks, section
+from tests.conftest import PYTHONS, Bake, docker, free_port, skip_or_fail, wait_for_page
+from tests.readme import blocks, page_of_docs
 from tools.demo import page
+
+PAGE = page_of_docs("metrics")
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,7 @@ def test_promtool_has_no_findings_and_a_metric_of_the_owner_is_among_them(
     bake: Bake, promtool: str, image_tag: str
 ) -> None:
     project = bake(python_version=PYTHONS[0])
-    readme = (project.path / "README.md").read_text(encoding="utf-8")
-    [metric] = re.findall(r"`(prometheus_client\.Counter\(.+?\))`", readme)
+    [metric] = re.findall(r"`(prometheus_client\.Counter\(.+?\))`", PAGE)
     views = project.path / "app/views.py"
     code = views.read_text().replace("from flask", "import prometheus_client\nfrom flask")
     code = code.replace("blueprint = ", f"ORDERS = {metric}\nblueprint = ").replace(
@@ -49,15 +50,13 @@ def test_promtool_has_no_findings_and_a_metric_of_the_owner_is_among_them(
         docker("rm", "--force", identity)
 
     assert "\norders_total 10.0\n" in metrics
-    for name in re.findall(r"^\| `(http_\w+)` \|", section(readme, "Observe"), re.MULTILINE):
+    for name in re.findall(r"^\| `(http_\w+)` \|", PAGE, re.MULTILINE):
         assert f"# TYPE {name} " in metrics
     _judged(promtool, "check", "metrics", text=metrics)
 
 
-def test_promtool_can_read_the_configuration_in_the_readme(
-    project: BakedProject, promtool: str, tmp_path: Path
-) -> None:
-    [configuration] = blocks(section((project.path / "README.md").read_text(encoding="utf-8"), "Observe"), "yaml")
+def test_promtool_can_read_the_configuration_of_the_page(promtool: str, tmp_path: Path) -> None:
+    [configuration] = blocks(PAGE, "yaml")
     (tmp_path / "prometheus.yml").write_text(configuration)
 
     assert "names: [web]" in configuration

@@ -106,6 +106,7 @@ def test_the_steps_of_the_page_make_a_template_of_a_house(house: House) -> None:
     assert f'image.base.name="{base}"' in files["Dockerfile"]
     assert 'org.example.team="orders"' in files["Dockerfile"]
     assert f"cruft link {OURS} --checkout v0.2.0 " in files["README.md"]
+    assert f"({OURS}/-/blob/v0.2.0/docs/limits.md)" in files["README.md"]
     assert files["app/views.py"].endswith("OWN = True\n")
     assert {line.split("==")[0] for line in re.findall(r"^\w\S+==", lock.read_text(), re.MULTILINE)} == {
         line.split("==")[0] for line in re.findall(r"^\w\S+==", before, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Builds in private networks, by the commands of the generated README.
+"""Builds in private networks, by the commands of docs/private-networks.md.
 
 The network is made here: an index that asks for a password, behind TLS by an authority nobody knows, and a proxy that
 asks for one as well.
@@ -26,12 +26,12 @@ import pytest
 import trustme
 
 from tests.conftest import LABEL, PYTHONS, TEMPLATE, BakedProject, docker, wait_for_page
-from tests.readme import blocks, commands, section
+from tests.readme import blocks, commands, page_of_docs
 from tools.questions import base_image
 
 pytestmark = pytest.mark.container
 
-# The commands of the section, by what only one of them says.
+# The commands of the page, by what only one of them says.
 CASES = {
     "index": "--secret id=pip",
     "proxy": "HTTPS_PROXY",
@@ -47,12 +47,12 @@ INDEX, PROXY = f"index-{TOKEN}.example.org", f"proxy-{TOKEN}.example.org"
 CREDENTIALS = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
-def _commands(project: BakedProject) -> list[str]:
-    return commands(section((project.path / "README.md").read_text(encoding="utf-8"), "Private networks"))
+PAGE = page_of_docs("private-networks")
+COMMANDS = commands(PAGE)
 
 
-def test_every_command_of_the_section_is_run_here(project: BakedProject) -> None:
-    found = [[case for case, mark in CASES.items() if mark in command] for command in _commands(project)]
+def test_every_command_of_the_page_is_run_here() -> None:
+    found = [[case for case, mark in CASES.items() if mark in command] for command in COMMANDS]
 
     assert found == [[case] for case in CASES]
 
@@ -97,11 +97,11 @@ class Network:
     authority: Path
 
     def build(self, case: str, tag: str, *options: str, instead: dict[str, str] | None = None, **variables: str) -> str:
-        """Run a command of the README with further options; return the log of the build.
+        """Run a command of the page with further options; return the log of the build.
 
         `instead` has what stands in for parts of the command, each of which must be there.
         """
-        command = re.sub(r"-t \S+", f"-t {tag}", _commands(self.project)[list(CASES).index(case)])
+        command = re.sub(r"-t \S+", f"-t {tag}", COMMANDS[list(CASES).index(case)])
         for old, new in (instead or {}).items():
             assert old in command, f"{old!r} is not in {command!r}"
             command = command.replace(old, new)
@@ -113,13 +113,13 @@ class Network:
         return self.project.run("bash", "-c", command, **variables).stdout
 
     def build_from_index(self, tag: str, *options: str) -> str:
-        """Build as the README says where the index is private; fetch the packages even if the engine has them."""
+        """Build as the page says where the index is private; fetch the packages even if the engine has them."""
         bundle = {"src=/etc/ssl/certs/ca-certificates.crt": f"src={self.authority}"}
         return self.build("index", tag, "--no-cache-filter=wheels", HOST_OF_INDEX, *options, instead=bundle)
 
     def write_pip_conf(self, credentials: str, host: str) -> Path:
-        """Write the file of the README, for another host; one attempt is enough to see what fails."""
-        [example] = blocks((self.project.path / "README.md").read_text(encoding="utf-8"), "ini")
+        """Write the file of the page, for another host; one attempt is enough to see what fails."""
+        [example] = blocks(PAGE, "ini")
         assert "//user:password@index.example.org/" in example
         path = self.home / ".config/pip/pip.conf"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def network(engine: None, project: BakedProject, tmp_path_factory: pytest.TempPa
     """Start an index that has what the lock names, for the image's Python and platform."""
     folder = tmp_path_factory.mktemp("network")
     project = replace(project, path=Path(shutil.copytree(project.path, folder / "project")))
-    [wheelhouse] = [command for command in _commands(project) if CASES["wheelhouse"] in command]
+    [wheelhouse] = [command for command in COMMANDS if CASES["wheelhouse"] in command]
     project.run("bash", "-c", wheelhouse)
 
     authority = trustme.CA(organization_name=f"Authority {TOKEN}")

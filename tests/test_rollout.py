@@ -44,7 +44,7 @@ def test_the_results_bear_the_claims_out() -> None:
         counts = back["kinds"][kind.title]
         assert kind.method == "POST" or counts["failed"] == counts["cut off"]
     assert back["retried"] > 0
-    assert 0.5 < RESULTS["alone"]["gap"] < 2.5, "the README of a service speaks of one or two seconds"
+    assert 0.5 < RESULTS["alone"]["gap"] < 2.5, "docs/one-host.md speaks of one or two seconds"
 
 
 # ---- the real thing ----
@@ -150,5 +150,5 @@ def test_where_a_replica_has_died_requests_wait_for_the_other(built: tuple[Path,
 @pytest.mark.container
 @pytest.mark.slow
 def test_without_a_proxy_there_is_a_gap(built: tuple[Path, dict[str, str]]) -> None:
-    """The README of a service admits one or two seconds; CI may be slower."""
+    """The page on one host admits one or two seconds; CI may be slower."""
     assert 0.3 < rollout.gap(rollout.alone(*built)) < 5

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from benchmarks import measures
 from tests.conftest import LABEL, TEMPLATE, TOOLS, BakedProject, docker, skip_or_fail
+from tests.readme import page_of_docs
 
 pytestmark = pytest.mark.container
 
@@ -46,11 +47,8 @@ def _packages(sbom: str) -> dict[str, str]:
     return {canonicalize_name(part["name"]): part["version"] for part in components if part["type"] == "library"}
 
 
-def test_the_command_of_the_readme_lists_all_packages(
-    trivy: str, image: str, project: BakedProject, tmp_path: Path
-) -> None:
-    readme = (project.path / "README.md").read_text(encoding="utf-8")
-    [line] = re.findall(r"^trivy image --format .*$", readme, re.MULTILINE)
+def test_the_command_of_the_page_lists_all_packages(trivy: str, image: str, tmp_path: Path) -> None:
+    [line] = re.findall(r"^trivy image --format .*$", page_of_docs("scan"), re.MULTILINE)
     words = line.replace(" hello-service", f" {image}").split()
     done = _scan([trivy, *words[1:], *OFFLINE], tmp_path)
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ def change_the_template(forge: Forge) -> None:
     for name, old, new in (
         ("gunicorn.conf.py", '"""', '"""Changed. '),
         ("app/views.py", '"""', '"""Changed. '),
-        ("README.md", "## Run\n", "## Run it\n"),
+        ("README.md", "## Run it\n", "## Run this\n"),
         ("requirements.in", "\n", "\n# Changed.\n"),
     ):
         text = (service / name).read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def test_an_update_equals_a_fresh_bake_and_keeps_what_the_owner_changed(
     answers = [json.dumps(ANSWERS)] if tool == "cruft" else [f"{name}={value}" for name, value in ANSWERS.items()]
     here, project = (BakedProject(folder, TOOLS.parent) for folder in (tmp_path, tmp_path / "shop"))
     here.run(*CREATE[tool], *answers)
-    update = commands(section((project.path / "README.md").read_text(encoding="utf-8"), "Update"))
+    update = commands(section((project.path / "README.md").read_text(encoding="utf-8"), "Update it"))
     assert [command.split(" ")[:2] for command in update] == [["cruft", "link"], ["git", "add"], ["cruft", "update"]]
     for command in (["git", "init"], ["git", "add", "."], ["git", "commit", "-m", "Add shop"]):
         project.run(*command)
@@ -73,6 +73,27 @@ def test_the_recorded_answers_are_those_that_were_given(bake: Bake) -> None:
     recorded = json.loads((bake(**ANSWERS).path / ".cookiecutter.json").read_text(encoding="utf-8"))
 
     assert {name: recorded[name] for name in ANSWERS} == ANSWERS
+
+
+def test_a_second_bake_over_a_service_replaces_what_was_edited(tmp_path: Path) -> None:
+    """Cookiecutter skips what is there (-s) only if it renders it. So the documents send everybody to cruft."""
+    here, project = (BakedProject(folder, TOOLS.parent) for folder in (tmp_path, tmp_path / "hello-service"))
+    command = ["cookiecutter", str(TEMPLATE), "--no-input"]
+    here.run(*command)
+    rendered, copied, own = "compose.yaml", "app/views.py", "tests/unit/test_own.py"
+    for name in (rendered, copied, own):
+        with (project.path / name).open("a", encoding="utf-8") as file:
+            file.write("# Own.\n")
+
+    here.run(*command, "--overwrite-if-exists", "--skip-if-file-exists")
+
+    files = project.files()
+    kept = [name for name in (rendered, copied, own) if files.get(name, b"").endswith(b"# Own.\n")]
+    assert kept == [rendered]
+    assert own not in files, "a file that the template has not is removed"
+    readme = files["README.md"].decode()
+    assert "Do not bake over the service with `cookiecutter -f -s`: " in readme
+    assert "\n`cookiecutter -f -s` " in (TEMPLATE / "docs/questions.md").read_text(encoding="utf-8")
 
 
 def test_an_answer_is_changed_later(forge: Forge, tmp_path: Path) -> None:

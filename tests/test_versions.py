@@ -36,6 +36,8 @@ NAMED = {
         f"All you need is Python {OLDEST} or newer",
     ],
     "docs/what-you-get.md": [f"one lock with hashes for Python {OLDEST} to {NEWEST} on Linux, macOS and Windows"],
+    "docs/look-inside.md": [f"python:{DEFAULT}-slim-"],
+    "docs/private-networks.md": [f"python:{DEFAULT}-slim-"],
     ".ci/base-images": [f"${{PYTHONS:-{' '.join(PYTHONS)}}}"],
     ".ci/run": [f"for version in {' '.join(PYTHONS)}; do"],
     "Makefile": [f"Python {OLDEST} or newer", "sys.version_info < (3, 11)"],
