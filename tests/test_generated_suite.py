@@ -85,9 +85,9 @@ def test_unit_tests_and_linters_pass_on_every_base_image(bake: Bake, image_tag: 
     assert " passed" in done
     assert "All checks passed!" in done
     assert "Success: no issues found" in done
-    measure = ["pytest", "tests/unit", "--cov"]
+    measure = ["sh", "-ec", "coverage run -m pytest tests/unit; coverage report"]
     done = docker("run", "--rm", "--network", "none", "--env", "COVERAGE_FILE=/tmp/coverage", image_tag, *measure)
-    assert "Required test coverage of 90.0% reached" in done
+    assert "\nTOTAL " in done
 
 
 VERSIONS = list(dict.fromkeys([*PYTHONS, *CHOICES["python_version"]]))
