@@ -77,7 +77,7 @@ def test_an_interpreter_is_found_by_its_version(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.slow
 @pytest.mark.parametrize("python_version", PYTHONS)
 def test_unit_tests_and_linters_pass_on_every_base_image(bake: Bake, image_tag: str, python_version: str) -> None:
-    """In the stage of the Dockerfile that is there for it, by the command that it has."""
+    """In the stage of the Dockerfile that is there for it, by the command that it has; and with coverage, as in CI."""
     bake(python_version=python_version).build_image(image_tag, "--target", "test")
 
     assert docker("run", "--rm", image_tag, "python", "--version").startswith(f"Python {python_version}.")
@@ -85,6 +85,9 @@ def test_unit_tests_and_linters_pass_on_every_base_image(bake: Bake, image_tag: 
     assert " passed" in done
     assert "All checks passed!" in done
     assert "Success: no issues found" in done
+    measure = ["sh", "-ec", "coverage run -m pytest tests/unit; coverage report"]
+    done = docker("run", "--rm", "--network", "none", "--env", "COVERAGE_FILE=/tmp/coverage", image_tag, *measure)
+    assert "\nTOTAL " in done
 
 
 VERSIONS = list(dict.fromkeys([*PYTHONS, *CHOICES["python_version"]]))

@@ -16,7 +16,7 @@ RENOVATE, DEPENDABOT = PROJECT / "renovate.json5", PROJECT / ".github/dependabot
 
 # What judges, and what publishes.
 JUDGES = re.compile(
-    r"\b(make|pytest|ruff|mypy|trivy|cosign)\b|\$TRIVY|docker (buildx )?(build|pull|save|push)\b|imagetools"
+    r"\b(make|coverage|pytest|ruff|mypy|trivy|cosign)\b|\$TRIVY|docker (buildx )?(build|pull|save|push)\b|imagetools"
 )
 CONTRACT = re.compile(r'\bpytest tests/container --image "\$\w+@\$DIGEST"')
 SIGNATURE = re.compile(r'\bcosign sign --yes "\$\w+@\$DIGEST"')
@@ -119,7 +119,7 @@ def test_nothing_is_allowed_to_fail(ci: CI) -> None:
 def test_no_command_hides_that_it_has_failed(ci: CI) -> None:
     for job in ci.jobs:
         for command in ci.commands(job):
-            hidden = JUDGES.search(command) and re.search(r"[|;&]", re.sub(r"'[^']*'|\$\([^)]*\)", "", command))
+            hidden = JUDGES.search(command) and re.search(r"^-|[|;&]", re.sub(r"'[^']*'|\$\([^)]*\)", "", command))
             assert not hidden, f"{job}: {command!r} can fail unseen; let it stand alone on its line"
             assert not re.search(r"\bset \+", command), f"{job}: {command!r} lets all that follows fail unseen"
 
@@ -137,7 +137,7 @@ def test_what_judges_is_never_left_out(ci: CI) -> None:
 def test_every_check_runs_before_anything_is_pushed(release: CI) -> None:
     folders = [name for name in ("unit", "container", "kubernetes") if (PROJECT / "tests" / name).exists()]
     for command, earlier in release.before(PUSH):
-        whole = [one.removesuffix(" --cov") for one in earlier]
+        whole = [one.replace("/coverage run -m pytest ", "/pytest ") for one in earlier]
         for check in ("ruff check", "ruff format --check", "mypy", *(f"pytest tests/{name}" for name in folders)):
             assert f".venv/bin/{check}" in whole, f"{check}, as it is, does not run before {command!r}"
         verdicts = [one for one in earlier if VERDICT.search(one) and "--exit-code 1" in one]
