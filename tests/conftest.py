@@ -289,9 +289,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-gunicorn-releases", action="store_true", help="try every gunicorn that the floor allows")
 
 
+def without_slow(config: pytest.Config) -> bool:
+    """Tell whether the slow groups are left to CI."""
+    return not (config.getoption("--slow") or os.environ.get("CI"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the slow groups to CI and to who asks for them."""
-    if not (config.getoption("--slow") or os.environ.get("CI")):
+    if without_slow(config):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
@@ -330,6 +335,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = {report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())}
     for reason in sorted(reasons):
         terminalreporter.write_line(f"SKIPPED: {reason}", yellow=True)
+    if without_slow(terminalreporter.config):
+        terminalreporter.write_line("LEFT OUT: the slow tests; pytest -n 2 --slow runs them too", yellow=True)
 
 
 def free_port() -> int:

@@ -341,11 +341,13 @@ def test_the_suite_of_the_template_does_the_same() -> None:
     )
     assert skipped.returncode == 0, skipped.stdout
     assert skipped.stdout.count("SKIPPED: container tests need a Docker Engine: ") == 1
+    assert "\nLEFT OUT: the slow tests; pytest -n 2 --slow runs them too\n" in skipped.stdout
 
     failed = subprocess.run(
         command, cwd=TEMPLATE, env={**environment, "CI": "true"}, capture_output=True, text=True, check=False
     )
     assert failed.returncode == 1
+    assert "LEFT OUT" not in failed.stdout
     assert "container tests need a Docker Engine: " in failed.stdout
 
 
