@@ -158,7 +158,7 @@ def test_the_page_on_limits_has_those_of_the_service(project: BakedProject) -> N
 
 
 def test_every_page_is_in_the_index() -> None:
-    """Those of docs/ by their name; the folders in it have indexes of their own."""
+    """Those of docs/ by their name; the folders in it have their own indexes."""
     index = (TEMPLATE / "docs/README.md").read_text(encoding="utf-8")
     pages = {path.name for path in TEMPLATE.glob("docs/*.md")} - {"README.md"}
     folders = {f"{path.parent.name}/README.md" for path in TEMPLATE.glob("docs/*/README.md")}

@@ -43,7 +43,7 @@ def test_what_the_hooks_run_is_locked() -> None:
 
 @pytest.fixture
 def repository(made_copy: BakedProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BakedProject:
-    """Return a service in a repository of its own, before its first commit."""
+    """Return a service in a new repository, before its first commit."""
     monkeypatch.setenv("PRE_COMMIT_HOME", str(tmp_path / "pre-commit"))
     made_copy.run("git", "init", "--quiet")
     made_copy.run("git", "add", ".")
