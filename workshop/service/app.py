@@ -1,4 +1,4 @@
-"""The smallest Flask service, as a first tutorial has it: one page, and a development server."""
+"""The smallest Flask service, as a first tutorial has it: one page, and a server for whoever develops it."""
 
 from flask import Flask
 
