@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from tests.conftest import PYTHONS, TEMPLATE, Bake, BakedProject, docker, free_port, snapshot
-from tests.readme import blocks, commands, page_of_docs
+from tests.readme import blocks, commands, page_of_docs, section
 from tests.recipes import FOLLOWED_BY, shell
 from tests.test_inner_loop import serving
 from tools.demo import page
-from tools.questions import CHOICES, DEFAULTS, shorthand
+from tools.questions import CHOICES, DEFAULTS, base_image, shorthand
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
@@ -51,7 +51,7 @@ RUN_BY = {
         ".venv/bin/": "Makefile",
         "py -m venv .venv": ".github/workflows/ci.yaml",
         ".venv\\Scripts\\": ".github/workflows/ci.yaml",
-        "pytest tests/container": "tests/test_generated_suite.py",
+        ".venv/bin/pytest tests/container": "tests/test_generated_suite.py",
     },
     "CONTRIBUTING.md": {
         "make lint": ".ci/run",
@@ -64,7 +64,7 @@ RUN_BY = {
         ".venv/bin/pytest -m ": ".ci/run",
         ".venv/bin/cookiecutter . ": "tests/test_platform.py",
     },
-    "docs/questions.md": {"cookiecutter ": "tests/test_docs.py"},
+    "docs/questions.md": {"cookiecutter ": "tests/test_docs.py", "docker run ": "tests/test_docs.py"},
     "docs/platform.md": {"": "tests/test_platform.py"},
     "docs/kubernetes.md": {"": "tests/test_kubernetes.py"},
     "docs/private-networks.md": {"": "tests/test_private_networks.py"},
@@ -123,6 +123,27 @@ def test_every_command_of_the_generated_readme_and_of_the_pages_works(
             subprocess.run(["docker", "image", "rm", "--force", reference], capture_output=True, check=False)
     assert all(any(command.startswith(start) for command in ran) for start in SERVING), ran
     assert len([command for command in ran if " up --detach " in command]) == 5, ran
+
+
+@pytest.mark.container
+@pytest.mark.slow
+def test_docker_alone_bakes_a_service_that_belongs_to_its_user(engine: None, tmp_path: Path) -> None:
+    snapshot(tmp_path / "template")
+    questions = (TEMPLATE / "docs/questions.md").read_text(encoding="utf-8")
+    [command] = commands(section(questions, "With nothing but Docker"))
+    here = command.replace(" -it ", " ").replace(base_image(DEFAULTS["python_version"]), base_image(PYTHONS[0]))
+
+    done = subprocess.run(
+        ["bash", "-c", here.replace("cookiecutter template", "cookiecutter template --no-input")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+    assert "\nhello-service is ready. Next:\n" in done.stdout, done.stdout + done.stderr
+    assert (tmp_path / "hello-service/README.md").stat().st_uid == os.getuid()
 
 
 @pytest.mark.parametrize("deploy", CHOICES["deploy"])

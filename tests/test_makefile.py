@@ -33,7 +33,7 @@ COMMANDS = {
     "test": TEST,
     "lint": [*LINT, ZIZMOR],
     "check": [*LINT, ZIZMOR, *TEST],
-    "contract": [".venv/bin/pytest tests/container --scorecard"],
+    "contract": ["CI=true .venv/bin/pytest tests/container --scorecard"],
     "hooks": [".venv/bin/pre-commit install"],
 }
 # Whose commands are seen at work below, but for help.

@@ -93,9 +93,9 @@ def test_the_readme_documents_every_variable() -> None:
     table = README.read_text(encoding="utf-8").partition("\n| Variable | Default | Meaning |\n")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `([A-Z0-9_]+)` \| (.+?) \| .+ \|$", table, re.MULTILINE)
 
-    def in_words(default: Any, shown: bool) -> str:
+    def in_words(name: str, default: Any, shown: bool) -> str:
         if default is None:
-            return "from the CPU and memory limits"
+            return "from the CPU and memory limits" if name == "web_concurrency" else "not set"
         if default in (REQUIRED, ""):
             return "empty" if default == "" else "required"
         if isinstance(default, bool):
@@ -103,7 +103,8 @@ def test_the_readme_documents_every_variable() -> None:
         return f"`{default}`" if shown else "not shown"
 
     assert dict(rows) == {
-        item.name.upper(): in_words(item.metadata["default"], item.metadata["shown"]) for item in fields(Settings)
+        item.name.upper(): in_words(item.name, item.metadata["default"], item.metadata["shown"])
+        for item in fields(Settings)
     }
 
 
