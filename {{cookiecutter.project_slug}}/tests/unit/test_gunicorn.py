@@ -81,10 +81,6 @@ def test_gunicorn_needs_no_home_directory(told: dict[str, str]) -> None:
     assert told["control_socket_disable"] == "True", "its control socket wants a home directory that can be written to"
 
 
-def test_the_application_is_loaded_before_the_fork(told: dict[str, str]) -> None:
-    assert told["preload_app"] == "True", "every further worker loads the application again"
-
-
 def played(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a program that plays gunicorn: it reads the configuration, forks, and gets signals."""
     return subprocess.run(
@@ -129,11 +125,12 @@ def test_it_listens_on_ipv6_where_there_is_ipv6(both: bool, host: str) -> None:
     assert ended.stdout == f"{host}:8181\n", ended
 
 
-def test_gevent_patches_before_the_application_is_loaded() -> None:
+@pytest.mark.parametrize(("worker_class", "preloaded"), [("gthread", "True"), ("gevent", "False")])
+def test_the_application_is_loaded_before_the_fork_but_after_gevent(worker_class: str, preloaded: str) -> None:
     installed = "import importlib.util\nimportlib.util.find_spec = lambda name: name\n"
-    ended = played(f"{installed}{CONF}print(conf['preload_app'])", WORKER_CLASS="gevent")
+    ended = played(f"{installed}{CONF}print(conf['preload_app'])", WORKER_CLASS=worker_class)
 
-    assert ended.stdout == "False\n", ended
+    assert ended.stdout == f"{preloaded}\n", ended
 
 
 @pytest.mark.parametrize(("folder", "code"), [({}, 1), ({"PROMETHEUS_MULTIPROC_DIR": "."}, 0)])
