@@ -84,7 +84,7 @@ def test_run_takes_the_variables_of_env_and_another_port(bake: Bake) -> None:
 
     assert dry_run(project, "run", "HOST_PORT=9000") == [
         "docker build --tag shop .",
-        "docker run --rm --publish 9000:8080 --env-file .env shop",
+        "docker run --rm --publish 9000:8080 --env-file .env --env PORT=8080 shop",
     ]
 
 
