@@ -13,7 +13,7 @@ from tests.conftest import PYTHONS, TEMPLATE, TOOLS, BakedProject, Forge
 from tests.test_update import change_the_template
 from tools import doctor
 from tools.baking import bake
-from tools.questions import REPOSITORY, shorthand
+from tools.questions import REPOSITORY, VERSION, shorthand
 
 NO_DOCKER = {"DOCKER_HOST": "unix:///no/such/socket"}
 OLD_FLASK = (
@@ -249,7 +249,7 @@ def test_an_image_that_does_not_build_is_said_so(forge: Forge, service: BakedPro
         ),
         (
             {"_template_version": "9.0.0"},
-            "it was made from 9.0.0, and this is the template of 0.1.0: git pull here first",
+            f"it was made from 9.0.0, and this is the template of {VERSION}: git pull here first",
         ),
         (
             {"port": "80"},

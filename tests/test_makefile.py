@@ -66,7 +66,7 @@ def test_help_comes_first_and_lists_every_target_with_a_comment(bake: Bake) -> N
 
 @pytest.mark.parametrize("target", COMMANDS)
 def test_a_target_runs_its_commands(bake: Bake, target: str) -> None:
-    assert dry_run(bake(), target) == COMMANDS[target]
+    assert dry_run(bake(ci="github"), target) == COMMANDS[target]
 
 
 def test_what_a_service_has_not_is_not_checked(bake: Bake) -> None:

@@ -18,7 +18,7 @@ import trustme
 import yaml
 
 from tests.conftest import BIN, PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, skip_or_fail, snapshot
-from tools.questions import CHOICES, base_image
+from tools.questions import CHOICES, DEFAULTS, base_image
 
 WORKFLOW, PIPELINE = ".github/workflows/ci.yaml", ".gitlab-ci.yml"
 FILES = {"github": WORKFLOW, "gitlab": PIPELINE}
@@ -302,7 +302,7 @@ def test_commands_that_need_no_forge_run(service: BakedProject, forge: str, tmp_
     if forge == "github":
         assert (tmp_path / "output").read_text() == f"digest={DIGEST}\n"
         summary = (tmp_path / "summary").read_text()
-        assert f"ghcr.io/my-org/hello-service@{DIGEST}" in summary
+        assert f"ghcr.io/{DEFAULTS['owner']}/hello-service@{DIGEST}" in summary
         assert "# 22 of 22 rows passed" in summary
     else:
         assert (service.path / "digest.env").read_text() == f"DIGEST={DIGEST}\n"
