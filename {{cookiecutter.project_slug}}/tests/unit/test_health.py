@@ -74,6 +74,7 @@ def test_a_failing_check_is_named_and_its_reason_stays_in_the_log(
     assert response.status_code == 503
     assert response.json == {"status": "not ready", "failed": ["database"]}
     assert type(error).__name__ in caplog.text
+    assert "readiness check failed: database" in caplog.messages
     assert "hunter2" not in response.text
 
 
