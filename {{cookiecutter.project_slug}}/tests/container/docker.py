@@ -441,7 +441,7 @@ class Container:
             return received
 
     def wait_until_serving(self, seconds: float = 60) -> None:
-        """Wait for the first answer; raise DockerError with the logs if the container ends or stays silent."""
+        """Wait for the first response; raise DockerError with the logs if the container ends or stays silent."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
