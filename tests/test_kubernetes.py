@@ -26,6 +26,7 @@ from tests import custom_resources
 from tests.conftest import PYTHONS, TEMPLATE, TOOLS, Bake, BakedProject, docker, free_port, skip_or_fail, wait_for_page
 from tests.readme import commands, section
 from tests.test_workflows import DIGEST, WORKFLOW
+from tools.questions import DEFAULTS
 
 KUBECTL = str(TOOLS / "kubectl")
 OVERLAYS = ("dev", "prod")
@@ -35,13 +36,14 @@ BASE, DEPLOYMENT = "kubernetes/base", "kubernetes/base/deployment.yaml"
 DEV, PROD = (f"kubernetes/overlays/{overlay}/kustomization.yaml" for overlay in OVERLAYS)
 NAME = "kubernetes/components/name/kustomization.yaml"
 
+IMAGE = f"ghcr.io/{DEFAULTS['owner']}/hello-service"
 Manifest = dict[str, Any]
 
 
 @pytest.fixture
 def service(bake: Bake) -> BakedProject:
-    """Return a service for Kubernetes."""
-    return bake(deploy="kubernetes")
+    """Return a service for Kubernetes, released on GitHub."""
+    return bake(deploy="kubernetes", ci="github")
 
 
 @pytest.fixture(scope="session")
@@ -859,7 +861,7 @@ SABOTAGES: list[tuple[str, str, str, str, str]] = [
         PROD,
         "digest: sha256:not-set",
         "digest: ''",
-        "'ghcr.io/my-org/hello-service' names no digest: set it by kubernetes/release.py",
+        f"'{IMAGE}' names no digest: set it by kubernetes/release.py",
     ),
     (
         "the_image_is_named_by_digest_in_production",
@@ -980,10 +982,10 @@ def test_the_readme_sets_the_digest_in_one_command(service: BakedProject, readme
 
     (service.path / ".venv").symlink_to(service.environment)
     output = service.run("bash", "-ec", "\n".join(others), CI="true").stdout
-    assert f"ghcr.io/my-org/hello-service@{digest}" in output
+    assert f"{IMAGE}@{digest}" in output
     assert output.count(f"app.kubernetes.io/version: {version}\n") == len(_objects(service)) + 1
     service.run("bash", "-ec", release.replace(digest, DIGEST).replace(version, "1.0"))
-    assert f"ghcr.io/my-org/hello-service@{DIGEST}" in render(service, "prod")
+    assert f"{IMAGE}@{DIGEST}" in render(service, "prod")
     assert 'app.kubernetes.io/version: "1.0"\n' in render(service, "prod")
 
 
@@ -997,7 +999,7 @@ def test_the_readme_sets_the_digest_in_one_command(service: BakedProject, readme
         ("0.2.0", f"{DIGEST}0", "64 digits"),
         ("0.2.0", DIGEST.upper(), "0-9 and a-f"),
         ("0.2.0", f"{DIGEST}\n", "64 digits"),
-        ("0.2.0", f"ghcr.io/my-org/hello-service@{DIGEST}", f"for example {DIGEST[:7]}"),
+        ("0.2.0", f"{IMAGE}@{DIGEST}", f"for example {DIGEST[:7]}"),
         ("", DIGEST, "VERSION '' is not valid"),
         ("1.0+build", DIGEST, "VERSION '1.0+build' is not valid"),
         ("v" * 64, DIGEST, "1 to 63 letters"),
