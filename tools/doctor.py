@@ -26,7 +26,6 @@ from tools.contract import NOT_COPIED, STATIC, Contract, ContractError, Verdict
 from tools.questions import REPOSITORY, RULES, VERSION
 
 ANSWERS, LINK, PINS = ".cookiecutter.json", ".cruft.json", r"^([\w.-]+)==([^\s;]+)"
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-lint.txt")
 say = partial(typer.echo, err=True)
 
 
@@ -107,7 +106,7 @@ def examine(folder: Path, temporary: Path, *, fast: bool) -> int:
     lacking = {
         "New questions, answered by their default in this comparison": RULES.keys() - answers.keys(),
         "Files it lacks": new.keys() - own.keys(),
-        "Packages that are behind": {line for name in LOCKS for line in behind(name, own, new)},
+        "Packages that are behind": {line for name in new if name.endswith(".txt") for line in behind(name, own, new)},
         "Files that have changed in the template": {n for n in own if old.get(n) != new.get(n) != own[n]} - {ANSWERS},
     }
     edited = {name for name in own.keys() & old.keys() if own[name] not in {old[name], new.get(name)}}
