@@ -33,7 +33,7 @@ def _toml(path: Path) -> dict[str, Any]:
 NAMED = {
     "README.md": [
         f"| `python_version` | `{DEFAULT}` | one of {', '.join(PYTHONS)} |",
-        f"All you need is Python {OLDEST} or newer",
+        f"It needs Python {OLDEST} or newer",
     ],
     "docs/what-you-get.md": [f"one lock with hashes for Python {OLDEST} to {NEWEST} on Linux, macOS and Windows"],
     "docs/look-inside.md": [f"python:{DEFAULT}-slim-"],
