@@ -23,6 +23,7 @@ class Sabotage:
     reason: str
     then: "Sabotage | None" = None
     image: str = "slim"
+    python: str = PYTHONS[0]
 
     def apply(self, project: Path) -> None:
         """Break the project. The place must be there exactly once, or the sabotage would prove nothing."""
@@ -300,6 +301,14 @@ SABOTAGES = {
         "",
         COMPILED,
         "modules not compiled, ['/srv/app/__init__.py'",
+    ),
+    "imports of the service put off": Sabotage(
+        "app/__init__.py",
+        'sys.get_lazy_imports() == "all"',
+        'sys.get_lazy_imports() == "some"',
+        "test_image.py::test_whatever_the_service_imports_is_loaded_at_its_start",
+        "app.security: ['WSGIEnvironment', 'ProxyFix', 'Settings']",
+        python="3.15",
     ),
     "code of the service's user": Sabotage(
         "Dockerfile",
@@ -869,7 +878,9 @@ SABOTAGES = {
 
 @pytest.mark.parametrize("sabotage", SABOTAGES.values(), ids=SABOTAGES)
 def test_the_contract_turns_red(bake: Bake, proxy_image: None, sabotage: Sabotage) -> None:
-    project = bake(python_version=PYTHONS[0], image=sabotage.image)
+    if sabotage.python not in PYTHONS:
+        pytest.skip(f"no image of Python {sabotage.python}: PYTHONS names {' '.join(PYTHONS)} only")
+    project = bake(python_version=sabotage.python, image=sabotage.image)
     sabotage.apply(project.path)
 
     with pytest.raises(AssertionError) as failure:

@@ -1,5 +1,6 @@
 """The service: `create_app` assembles it, one small module per concern does the work."""
 
+import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,11 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.settings import Settings
+
+# In the image, libraries import what they need when they need it (PEP 810). The service, and gunicorn.conf.py, do so at
+# once: a broken import has to stop the start, not the first request, and what is loaded before the fork is shared.
+if sys.version_info >= (3, 15) and sys.get_lazy_imports() == "all":
+    sys.set_lazy_imports_filter(lambda importer, *_: importer.partition(".")[0] not in {__name__, "__config__"})
 
 
 def create_app(config: "Settings | None" = None) -> "Flask":
