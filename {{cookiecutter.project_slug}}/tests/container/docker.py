@@ -11,6 +11,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 PROJECT = Path(__file__).parents[2]
 
@@ -261,9 +267,7 @@ class Image:
             for name in manifest[0]["Layers"]:
                 layer = archive.extractfile(name)
                 assert layer is not None, f"the saved image has no layer {name}"
-                content = layer.read()
-                # An engine with containerd's image store saves its layers compressed.
-                yield gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+                yield decompressed(layer.read())
 
     def layers(self) -> Iterator[tarfile.TarFile]:
         """Yield every layer, opened; files that later layers hide are still in it."""
@@ -286,6 +290,13 @@ class Image:
         """Run a script of the folder injected/ in the image; return what it prints, which is JSON."""
         options = ("--mount", INJECTED, "--entrypoint", "python3")
         return json.loads(self.run_to_end(*options, arguments=[f"/contract/{script}"]).stdout)
+
+
+def decompressed(layer: bytes) -> bytes:
+    """Return a layer as the archive it is: an engine with containerd's image store saves layers as they were pulled."""
+    if layer.startswith(b"\x1f\x8b"):
+        return gzip.decompress(layer)
+    return zstd.decompress(layer) if layer.startswith(b"\x28\xb5\x2f\xfd") else layer
 
 
 def opened(layer: bytes) -> tarfile.TarFile:
