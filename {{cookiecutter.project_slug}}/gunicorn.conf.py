@@ -52,8 +52,9 @@ def prepare_the_fork(arbiter: int) -> None:
     def before() -> None:
         if os.getpid() == arbiter:
             # What has been loaded by now stays. Without this, the first full collection in a worker would touch all of
-            # it, and with that copy every page that the workers share.
+            # it, and with that copy every page that the workers share. app/__main__.py has switched collection off.
             gc.freeze()
+            gc.enable()
             # A worker that is told to stop before it has handlers would not hear of it, and end by SIGKILL.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             if environment.drain_delay:

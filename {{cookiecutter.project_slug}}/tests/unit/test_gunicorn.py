@@ -145,7 +145,10 @@ def test_metrics_need_the_command_that_prepares_them(folder: dict[str, str], cod
 FORK = f"""
 import gc
 blocked = lambda: signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-os.register_at_fork(before=lambda: print("at the fork", blocked(), gc.get_freeze_count() > 0, flush=True))
+gc.disable()
+os.register_at_fork(
+    before=lambda: print("at the fork", blocked(), gc.get_freeze_count() > 0, gc.isenabled(), flush=True)
+)
 signal.signal(signal.SIGTERM, lambda *_: print("the stop of gunicorn"))
 {CONF}
 if not os.fork():
@@ -169,13 +172,19 @@ def test_a_stop_is_heard_at_every_moment_of_a_fork() -> None:
     ended = played(FORK)
 
     assert ended.stdout.splitlines() == [
-        "at the fork True True",
+        "at the fork True True True",
         "worker 0",
-        "at the fork True True",
-        "at the fork False True",
+        "at the fork True True True",
+        "at the fork False True True",
         "program of a worker 5 False",
         "arbiter False",
     ], f"a worker that is told to stop in its first moments does not stop, or stops otherwise: {ended}"
+
+
+def test_nothing_is_collected_while_the_service_is_loaded() -> None:
+    ended = played("import gc, app.__main__; print(gc.isenabled())")
+
+    assert ended.stdout == "False\n", f"the start looks for garbage in what it loads: {ended}"
 
 
 # Prints each time that gunicorn's own handler of SIGTERM would begin the stop. The drain is prepared by the first fork.
