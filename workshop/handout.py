@@ -1,7 +1,7 @@
 """`make handout`: the handout, from its source, the files of the ladder and what was measured on it.
 
-The source, handout.md, is a Jinja template and holds no measured number: `{{ naive.bytes }}` is one, with its unit. A
-sentence that says that something became less takes a filter, `{{ slim.bytes | less_than(naive.bytes) }}`, which stops
+The source, handout.md with chapters/, is made of Jinja templates and holds no measured number: `{{ naive.bytes }}` is one,
+with its unit. A sentence that says that something became less takes a filter, `{{ slim.bytes | less_than(naive.bytes) }}`, which stops
 the build if it did not.
 """
 
@@ -21,6 +21,7 @@ from jinja2 import Environment, TemplateError
 from jinja2.filters import do_filesizeformat
 
 from workshop import page
+from workshop.chapters import PLANS, chapters
 from workshop.ladder import Rung, rungs
 from workshop.measure import facts_line
 
@@ -220,6 +221,8 @@ def environment(path: Path) -> Environment:
         **by_name,
         "rungs": list(by_name.values()),
         "measures": MEASURES,
+        "chapters": chapters(),
+        "plans": PLANS,
         "contract": {number: row["title"] for number, row in below["rows"].items()},
         "exercises": list(exercises()),
         "charts": CHARTS,
@@ -236,12 +239,15 @@ def environment(path: Path) -> Environment:
 
 
 def fill(jinja: Environment, name: str = "handout.md") -> str:
-    """Return the handout in Markdown; say in which line of its source there is something wrong."""
+    """Return the handout in Markdown; say in which line of which source there is something wrong."""
     try:
         return jinja.get_template(name).render()
     except (HandoutError, TemplateError, KeyError, TypeError) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(name)]
-        raise HandoutError(f"{name}, line {lines[-1] if lines else '?'}: {error}") from error
+        # The innermost frame that is a text, not a macro: there an author can fix it.
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".md")]
+        file, line = (frames[-1].filename, frames[-1].lineno) if frames else (name, "?")
+        file = Path(file).relative_to(HERE).as_posix() if Path(file).is_relative_to(HERE) else Path(file).name
+        raise HandoutError(f"{file}, line {line}: {error}") from error
 
 
 def main() -> int:
