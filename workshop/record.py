@@ -185,7 +185,7 @@ def record(session: Session) -> str:
         shell = pexpect.spawn(
             *("bash", ["--norc", "--noprofile", "--noediting"]),
             cwd=str(folder),
-            env={**os.environ, **ENVIRONMENT, "PS1": PROMPT, "PS2": MORE, "HISTFILE": ""},
+            env={**os.environ, **ENVIRONMENT, "TMPDIR": parent, "PS1": PROMPT, "PS2": MORE, "HISTFILE": ""},
             dimensions=(ROWS, COLUMNS),
             encoding="utf-8",
             timeout=LIMIT,

@@ -19,13 +19,17 @@ from workshop import charts, page
 from workshop.handout import HERE, fill
 
 # The size of a slide, and what its title and its margins leave of the height, in pixels.
-WIDTH, HEIGHT, ROOM = 1280, 720, 540
-# Lines of code on one slide, and characters in one line of code or of text.
-CODE_LINES, CODE_WIDTH, TEXT_WIDTH, LEAD_WIDTH = 17, 92, 84, 68
+WIDTH, HEIGHT, ROOM = 1280, 720, 602
+# Lines of code on one slide, and characters in one line of a title, of text, of code, and of what is quoted.
+CODE_LINES, TITLE_WIDTH, TEXT_WIDTH, CODE_WIDTH, LEAD_WIDTH = 17, 60, 84, 100, 70
 # Heights of a line, in pixels.
-LINE, LEAD_LINE, CODE_LINE, ROW = 36, 44, 27, 44
+LINE, CODE_LINE, LEAD_LINE, ROW = 36, 25, 42, 44
+# What fills so little of a slide is drawn so much larger. It may take more lines then, hence nearly the square.
+LARGER = ((0.52, 1.3), (0.7, 1.15), (1, 1))
 # Of a file that is no Dockerfile, these lines of a change are enough to see what it is.
 ENOUGH = 8
+# Characters that a sentence needs to stand alone.
+SHORT = 45
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z“*`])")
 SIGNS = {"passed": "✓", "failed": "✗"}
 
@@ -41,13 +45,23 @@ class Block:
 
 @dataclass
 class Slide:
-    """A slide: what begins it, its title, what is on it and what is said."""
+    """A slide: what begins it, its title, what is on it and what is said. What is sparse is drawn larger."""
 
     kind: str
     title: str
     blocks: list[Block] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     chapter: str = ""
+
+    @property
+    def height(self) -> int:
+        """Return what its blocks take, and the second line of a long title."""
+        return sum(block.height for block in self.blocks) + (lines(self.title, TITLE_WIDTH) - 1) * 46
+
+    @property
+    def scale(self) -> float:
+        """Return how much larger than usual it is drawn."""
+        return next(scale for share, scale in LARGER if self.height <= share * ROOM or share == 1)
 
     @property
     def body(self) -> str:
@@ -63,10 +77,11 @@ def what_matters(lines: str, name: str) -> str:
     """Return the lines of a diff that a slide shows: without context if that is too much, and of a list the beginning."""
     split = lines.split("\n")
     if not name.endswith("Dockerfile"):
-        changed = [line for line in split if line[:1] in "+-"]
+        changed = [line for line in split if re.match(r"[+-] *[^ #]", line)]
         return "\n".join([*changed[:ENOUGH], "  …"] if len(changed) > ENOUGH else split)
+    split = [line for line in split if not re.match(r"  *#", line)]
     if len(split) <= CODE_LINES:
-        return lines
+        return "\n".join(split)
     kept = [line if line[:1] in "+-" else "  …" for line in split]
     return "\n".join(line for line, before in zip(kept, ["", *kept], strict=False) if line != "  …" or before != line)
 
@@ -134,9 +149,22 @@ def _raised(token: Token) -> Token:
     return token.copy(level=token.level - 1)
 
 
+def beginning(text: str) -> str:
+    """Return the first sentence of a text, and more where that says little."""
+    first, *more = SENTENCE.split(text.replace("\n", " "))
+    while more and len(first) < SHORT:
+        first = f"{first} {more.pop(0)}"
+    return first
+
+
 def lines(text: str, width: int) -> int:
     """Return how many lines a text takes."""
-    return max(1, -(-len(re.sub(r"<[^>]+>|[`*]", "", text)) // width))
+    return max(1, -(-len(re.sub(r"<[^>]+>|\]\([^)]*\)|[`*[]", "", text)) // width))
+
+
+def unlinked(html: str) -> str:
+    """Return HTML without links: what they lead to is in the handout."""
+    return re.sub(r"</?a\b[^>]*>", "", html)
 
 
 class Deck:
@@ -150,15 +178,15 @@ class Deck:
         self.aside = False
         for group in groups(self.markdown.parse(text)):
             self.take(group)
-        self.slides = [part for slide in self.slides for part in paged(slide)]
+        self.slides = [part for slide in settled(self.slides) for part in paged(slide)]
 
     def html(self, tokens: Sequence[Token]) -> str:
         """Render tokens."""
-        return str(self.markdown.renderer.render(tokens, self.markdown.options, {}))
+        return unlinked(str(self.markdown.renderer.render(tokens, self.markdown.options, {})))
 
     def inline(self, text: str) -> str:
         """Render a line of Markdown."""
-        return str(self.markdown.renderInline(text))
+        return unlinked(str(self.markdown.renderInline(text)))
 
     def take(self, group: list[Token]) -> None:
         """Put a block where it belongs."""
@@ -170,7 +198,7 @@ class Deck:
                 self.chapter = self.inline(content)
             kind = {"h1": "cover", "h2": "chapter", "h3": "content"}[first.tag]
             self.slides.append(Slide(kind, self.inline(content), chapter=self.chapter))
-        elif self.aside or first.type == "paragraph_open":
+        elif self.aside or first.type == "paragraph_open" or 'class="source"' in content:
             self.slides[-1].notes.append(self.html(group))
         else:
             self.slides[-1].blocks += self.blocks(group, first.type, content)
@@ -198,8 +226,8 @@ class Deck:
             case "heading_open":
                 yield Block(self.html(group), LINE + 18)
             case "html_block":
-                whole = content.lstrip().startswith(("<div", "<table"))
-                yield Block(content, ROOM if whole else LINE)
+                rows = content.count("<tr>") * 39 + content.count('class="track"') * 36
+                yield Block(content, rows + LINE)
             case _:
                 yield Block(self.html(group), LINE)
 
@@ -212,7 +240,7 @@ class Deck:
             if part[0].type == "dt_open":
                 term, length = f"<dt>{self.inline(text)}</dt>", lines(text, TEXT_WIDTH)
                 continue
-            short = SENTENCE.split(text.replace("\n", " "))[0]
+            short = beginning(text)
             height = 14 + LINE * (length + lines(short, TEXT_WIDTH))
             yield Block(f"{term}<dd>{self.inline(short)}</dd>", height, ("<dl>", "</dl>"))
 
@@ -223,16 +251,35 @@ class Deck:
             count = sum(lines(kept, CODE_WIDTH) for kept in piece)
             if line is None or count + lines(line, CODE_WIDTH) > CODE_LINES:
                 text = "\n".join(piece).strip("\n")
-                yield Block(self.html([fence.copy(content=f"{text}\n")]), 40 + CODE_LINE * count)
+                yield Block(self.html([fence.copy(content=f"{text}\n")]), 32 + CODE_LINE * count)
                 piece = []
             piece.append(line or "")
+
+
+def settled(slides: Sequence[Slide]) -> list[Slide]:
+    """Return the slides without those of a text of paragraphs alone, whose notes the slide before takes, or the next."""
+    kept: list[Slide] = []
+    waiting: list[str] = []
+    for slide, following in zip(slides, [*slides[1:], None], strict=True):
+        slide.notes[:0], waiting = waiting, []
+        if slide.blocks or slide.kind != "content":
+            kept.append(slide)
+        elif following and following.title.startswith(slide.title):
+            waiting = slide.notes
+        elif kept[-1].kind == "chapter":
+            kept[-1].notes += slide.notes
+        else:
+            text = beginning(re.sub(r"<[^>]+>", "", "".join(slide.notes[:1])).strip())
+            slide.blocks.append(Block(f"<blockquote>{text}</blockquote>", LEAD_LINE * lines(text, LEAD_WIDTH)))
+            kept.append(slide)
+    return kept
 
 
 def paged(slide: Slide) -> list[Slide]:
     """Return a slide as it is, or as many as its blocks need; each has notes."""
     parts: list[list[Block]] = [[]]
     for block in slide.blocks:
-        used = sum(placed.height for placed in parts[-1])
+        used = replace(slide, blocks=parts[-1]).height
         if parts[-1] and used + block.height > ROOM:
             # A name of a file or a heading stays with what it is the name of.
             moved = [parts[-1].pop()] if parts[-1][-1].html.startswith(("<p class=\"file", "<h4")) else []
