@@ -21,6 +21,7 @@ from jinja2 import Environment, TemplateError
 from jinja2.filters import do_filesizeformat
 
 from workshop import page
+from workshop.casts import header, plain, recordings
 from workshop.chapters import PLANS, chapters
 from workshop.instructions import Explanation, explained
 from workshop.ladder import Rung, rungs
@@ -229,6 +230,9 @@ def environment(path: Path) -> Environment:
         "contract": {number: row["title"] for number, row in below["rows"].items()},
         "exercises": list(exercises()),
         "charts": CHARTS,
+        "recordings": recordings(),
+        "header": header,
+        "plain": plain,
         "machine": facts_line(results),
         "noise": f"{100 * NOISY:.0f}{SPACE}%",
         "changed": changed,
@@ -268,8 +272,8 @@ def main() -> int:
 
     arguments.output.mkdir(parents=True, exist_ok=True)
     html = arguments.output / "handout.html"
-    html.write_text(page.web_page(text), encoding="utf-8")
-    print(html)
+    html.write_text(page.web_page(text, player=page.fetch_player(), recordings=recordings()), encoding="utf-8")
+    print(f"{html}: {html.stat().st_size / 1e6:.1f} MB")
     if program := page.browser():
         page.pdf(program, text, arguments.output / "handout.pdf")
         print(arguments.output / "handout.pdf")
