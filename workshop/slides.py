@@ -57,8 +57,10 @@ class Slide:
 
     @property
     def height(self) -> int:
-        """Return what its blocks take, and the second line of a long title."""
-        return sum(block.height for block in self.blocks) + (lines(self.title, TITLE_WIDTH) - 1) * 46
+        """Return what its blocks take, the heads of its tables, and the second line of a long title."""
+        heads = {block.around for block in self.blocks if "<thead" in block.around[0]}
+        title = 46 * (lines(self.title, TITLE_WIDTH) - 1)
+        return title + ROW * len(heads) + sum(block.height for block in self.blocks)
 
     @property
     def scale(self) -> float:
@@ -225,7 +227,8 @@ class Deck:
                 head, body = (list(part) for part in children(group))
                 table = (f'<div class="table"><table>{self.html(head)}<tbody>', "</tbody></table></div>")
                 for row in children(body):
-                    yield Block(self.html(row), ROW, table)
+                    text = " ".join(token.content for token in row)
+                    yield Block(self.html(row), ROW + 33 * (lines(text, TEXT_WIDTH) - 1), table)
             case "heading_open":
                 yield Block(self.html(group), LINE + 18)
             case "html_block":
