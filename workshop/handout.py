@@ -21,6 +21,7 @@ from jinja2 import Environment, TemplateError
 from jinja2.filters import do_filesizeformat
 
 from workshop import page
+from workshop.casts import header, plain, recordings
 from workshop.chapters import PLANS, chapters
 from workshop.instructions import Explanation, explained
 from workshop.ladder import Rung, rungs
@@ -175,7 +176,7 @@ def exercises() -> Iterator[dict[str, Any]]:
         # A solution holds only what it changes.
         before = {name: text for name, text in text_files(task.parent).items() if name in after}
         told = {"task": demoted(task), "solution": demoted(solution / "solution.md")}
-        yield {**told, "before": before, "after": after}
+        yield {**told, "name": task.parent.name, "before": before, "after": after}
 
 
 # ---- what the source can say ----
@@ -229,6 +230,9 @@ def environment(path: Path) -> Environment:
         "contract": {number: row["title"] for number, row in below["rows"].items()},
         "exercises": list(exercises()),
         "charts": CHARTS,
+        "recordings": recordings(),
+        "header": header,
+        "plain": plain,
         "machine": facts_line(results),
         "noise": f"{100 * NOISY:.0f}{SPACE}%",
         "changed": changed,
@@ -268,8 +272,8 @@ def main() -> int:
 
     arguments.output.mkdir(parents=True, exist_ok=True)
     html = arguments.output / "handout.html"
-    html.write_text(page.web_page(text), encoding="utf-8")
-    print(html)
+    html.write_text(page.web_page(text, player=page.fetch_player(), recordings=recordings()), encoding="utf-8")
+    print(f"{html}: {html.stat().st_size / 1e6:.1f} MB")
     if program := page.browser():
         page.pdf(program, text, arguments.output / "handout.pdf")
         print(arguments.output / "handout.pdf")
