@@ -511,12 +511,3 @@ def test_commands_of_the_pages_exist(name: str) -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"there is no `make {target}`"
     for script in re.findall(r"workshop/(?:check|\w+\.py)", text):
         assert (TEMPLATE / script).exists(), script
-
-
-def test_the_plans_of_the_instructor_add_up() -> None:
-    text = (WORKSHOP / "instructor.md").read_text(encoding="utf-8")
-    plans = re.findall(r"^## .*?\((\d+) minutes\)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-
-    assert [int(minutes) for minutes, _ in plans] == [90, 240]
-    for minutes, plan in plans:
-        assert sum(map(int, re.findall(r"^\| (\d+) \|", plan, re.MULTILINE))) == int(minutes)
