@@ -25,6 +25,7 @@ from workshop.chapters import PLANS, chapters
 from workshop.instructions import Explanation, explained
 from workshop.ladder import Rung, rungs
 from workshop.measure import facts_line
+from workshop.quiz import questions
 
 HERE = Path(__file__).parent
 # What a table calls a change. Sizes and counts are the same in each run, times are not.
@@ -220,6 +221,7 @@ def environment(path: Path) -> Environment:
 
     jinja = page.jinja(finalize=measured)
     jinja.filters |= {"less_than": less_than, "times": times, "language": language}
+    jinja.filters |= {"inline": page.parser().renderInline, "slug": page.slug}
     jinja.globals |= {
         **by_name,
         "rungs": list(by_name.values()),
@@ -228,6 +230,7 @@ def environment(path: Path) -> Environment:
         "plans": PLANS,
         "contract": {number: row["title"] for number, row in below["rows"].items()},
         "exercises": list(exercises()),
+        "quiz": questions(),
         "charts": CHARTS,
         "machine": facts_line(results),
         "noise": f"{100 * NOISY:.0f}{SPACE}%",

@@ -33,6 +33,16 @@ class Question:
     options: tuple[str, ...] = ()
 
     @property
+    def several(self) -> bool:
+        """Tell whether more than one option is right."""
+        return bool(self.options) and len(self.right) > 1
+
+    @property
+    def solution(self) -> str:
+        """Return what is right, as an answer would say it: all letters, or one way to say it in words."""
+        return ", ".join(self.right) if self.options else self.right[0]
+
+    @property
     def choices(self) -> dict[str, str]:
         """Return the options by their letters."""
         return dict(zip(LETTERS, self.options, strict=False))
@@ -47,8 +57,8 @@ class Question:
         chosen = sorted({*words.lower()} - {*" ,"})
         letters = ", ".join(self.choices)
         if not chosen or not {*chosen} <= self.choices.keys():
-            raise ValueError(f"Please type one of {letters}" + (", or several." if len(self.right) > 1 else "."))
-        if len(self.right) == 1 < len(chosen):
+            raise ValueError(f"Please type one of {letters}" + (", or several." if self.several else "."))
+        if len(chosen) > 1 and not self.several:
             raise ValueError(f"Please type only one of {letters}.")
         return chosen
 
@@ -66,7 +76,8 @@ class Question:
 def questions() -> tuple[Question, ...]:
     """Return all questions, in order."""
     listed = tomllib.loads(FILE.read_text(encoding="utf-8"))["question"]
-    return tuple(Question(**{k: tuple(v) if isinstance(v, list) else v for k, v in each.items()}) for each in listed)
+    lists = ("right", "options")
+    return tuple(Question(**{**each, **{name: tuple(each.get(name, ())) for name in lists}}) for each in listed)
 
 
 def say(text: str = "", label: str = "") -> None:
@@ -90,15 +101,13 @@ def answer_to(question: Question) -> list[str]:
 
 def pose(question: Question) -> bool:
     """Ask a question, say whether the answer is right and why, and return whether it is."""
-    say(question.ask + (" Choose all that are right." if question.options and len(question.right) > 1 else ""))
+    say(question.ask + (" Choose all that are right." if question.several else ""))
     print()
     for letter, option in question.choices.items():
         say(option, letter)
     answer = answer_to(question)
     passed = question.passes(answer)
-    # Where only some of several were found, the verdict names all of them.
-    right = ", ".join(question.right) if question.options else question.right[0]
-    print("\nRight.\n" if passed else f"\nNot right: it is {right}.\n")
+    print("\nRight.\n" if passed else f"\nNot right: it is {question.solution}.\n")
     for part, why in question.why_not(answer).items():
         say(f"{part}: {why}")
     say(question.because)
