@@ -176,7 +176,7 @@ def exercises() -> Iterator[dict[str, Any]]:
         # A solution holds only what it changes.
         before = {name: text for name, text in text_files(task.parent).items() if name in after}
         told = {"task": demoted(task), "solution": demoted(solution / "solution.md")}
-        yield {**told, "before": before, "after": after}
+        yield {**told, "name": task.parent.name, "before": before, "after": after}
 
 
 # ---- what the source can say ----

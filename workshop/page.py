@@ -103,24 +103,29 @@ def browser_options(profile: Path) -> list[str]:
     ]
 
 
-def pdf(program: str, text: str, destination: Path) -> None:
-    """Print twice: only what is printed tells on which page a chapter stands, for the table of contents."""
-    pages: dict[str, int] = {}
+def printed(program: str, html: str, destination: Path) -> PdfReader:
+    """Print a page as its style sheet says; return the PDF."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "page.html"
+        source.write_text(html, encoding="utf-8")
         command = [
             *(program, *browser_options(Path(folder) / "profile")),
             *("--no-pdf-header-footer", "--generate-pdf-document-outline", f"--print-to-pdf={destination}"),
             source.as_uri(),
         ]
-        for _ in range(2):
-            source.write_text(web_page(text, pages), encoding="utf-8")
-            destination.unlink(missing_ok=True)
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-            if done.returncode != 0 or not destination.exists():
-                raise SystemExit(f"{program} could not print the page:\n{done.stderr}")
-            reader = PdfReader(destination)
-            pages = {
-                name.removeprefix("/"): (reader.get_destination_page_number(target) or 0) + 1
-                for name, target in reader.named_destinations.items()
-            }
+        destination.unlink(missing_ok=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode != 0 or not destination.exists():
+            raise SystemExit(f"{program} could not print the page:\n{done.stderr}")
+    return PdfReader(destination)
+
+
+def pdf(program: str, text: str, destination: Path) -> None:
+    """Print twice: only what is printed tells on which page a chapter stands, for the table of contents."""
+    pages: dict[str, int] = {}
+    for _ in range(2):
+        reader = printed(program, web_page(text, pages), destination)
+        pages = {
+            name.removeprefix("/"): (reader.get_destination_page_number(target) or 0) + 1
+            for name, target in reader.named_destinations.items()
+        }
