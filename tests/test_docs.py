@@ -80,6 +80,7 @@ RUN_BY = {
         "make handout": "tests/test_handout.py",
         "make kit": "tests/test_workshop_kit.py",
         "workshop/check FOLDER": "tests/test_workshop_kit.py",
+        "workshop/quiz": "tests/test_quiz.py",
     },
 }
 

@@ -69,8 +69,8 @@ def jinja(**options: Any) -> Environment:
     )
 
 
-def web_page(text: str, pages: Mapping[str, int] | None = None) -> str:
-    """Return the page; for print with the page on which each chapter stands in the table of contents."""
+def web_page(text: str, pages: Mapping[str, int] | None = None, *, contents: bool = True) -> str:
+    """Return the page; for print with the page on which each chapter stands in the table of contents, if it has one."""
     body = parser().render(text).replace("<table>", f"{SCROLLS}<table>").replace("</table>", "</table></div>")
     head, *chapters = re.split(r'(?=<h2 id=")', body)
     return (
@@ -82,6 +82,7 @@ def web_page(text: str, pages: Mapping[str, int] | None = None) -> str:
             head=head,
             headings=re.findall(r'<h([23]) id="(.*?)">(.*?)</h', body),
             pages=pages,
+            contents=contents,
             chapters=[(re.findall(r'id="(.*?)"', chapter)[0], chapter) for chapter in chapters],
         )
     )
