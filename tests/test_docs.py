@@ -75,6 +75,10 @@ RUN_BY = {
         if commands(path.read_text(encoding="utf-8"))
     },
     "workshop/chapters/ladder.md": {"docker ": "tests/test_workshop_ladder.py"},
+    "workshop/worksheet.md": {
+        start: "tests/test_sheets.py"
+        for start in ("docker ", "time ", "echo ", ".venv/bin/python -m workshop.ladder ", "workshop/check ", "rm -r ")
+    },
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",

@@ -1,6 +1,6 @@
 """The rungs of the ladder, as ladder.toml lists them: what each is made of.
 
-python -m workshop.ladder RUNG FOLDER     lay out a rung, to build and to measure it by hand
+`python -m workshop.ladder RUNG FOLDER` lays one out, to build and to measure it by hand.
 """
 
 import argparse
