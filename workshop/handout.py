@@ -21,6 +21,7 @@ from jinja2 import Environment, TemplateError
 from jinja2.filters import do_filesizeformat
 
 from workshop import page
+from workshop.casts import header, plain, recordings
 from workshop.chapters import PLANS, chapters
 from workshop.instructions import Explanation, explained
 from workshop.ladder import Rung, rungs
@@ -234,6 +235,9 @@ def environment(path: Path) -> Environment:
         "exercises": list(exercises()),
         "quiz": questions(),
         "charts": CHARTS,
+        "recordings": recordings(),
+        "header": header,
+        "plain": plain,
         "machine": facts_line(results),
         "noise": f"{100 * NOISY:.0f}{SPACE}%",
         "changed": changed,
@@ -274,9 +278,11 @@ def main() -> int:
         sys.exit(f"handout: {error}")
 
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for name, html in {"handout": page.web_page(text), **sheets}.items():
-        (arguments.output / f"{name}.html").write_text(html, encoding="utf-8")
-        print(arguments.output / f"{name}.html")
+    pages = {"handout": page.web_page(text, player=page.fetch_player(), recordings=recordings()), **sheets}
+    for name, html in pages.items():
+        path = arguments.output / f"{name}.html"
+        path.write_text(html, encoding="utf-8")
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     if program := page.browser():
         page.pdf(program, text, arguments.output / "handout.pdf")
         print(arguments.output / "handout.pdf")

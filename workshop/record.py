@@ -26,10 +26,10 @@ import pexpect
 
 from tools import engine
 from tools.baking import TEMPLATE, copy_template
+from workshop.casts import RECORDINGS, commands
 from workshop.ladder import HERE, PORT, PYTHON, Rung, assemble, rungs
 from workshop.measure import provide_base_images
 
-RECORDINGS = HERE / "results/recordings"
 COLUMNS, ROWS = 80, 24
 # Seconds: what a command may take; how long a screen that does not change is shown; what is one change of the screen.
 LIMIT, IDLE, CHANGE = 900, 2.0, 0.1
@@ -47,7 +47,6 @@ ENVIRONMENT = {
 }
 # What only this machine says: where its packages come from.
 LOCAL = re.compile(r"^(#\d+ [\d.]+ )?(Looking in (indexes|links):|.*\bfile:///).*\r\n", re.MULTILINE)
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\r")
 
 # What to look at while the container of a rung runs, by the name of the rung.
 LOOKS = {
@@ -215,25 +214,6 @@ def clean(session: Session) -> None:
         for name in names:
             with suppress(engine.DockerError):
                 engine.run(kind, "rm", "--force", name)
-
-
-# ---- what others ask of a recording ----
-
-
-def commands(cast: str) -> tuple[str, ...]:
-    """Return what was typed in a recording."""
-    return tuple(text for _, kind, text in events(cast) if kind == "m")
-
-
-def events(cast: str) -> list[tuple[float, str, str]]:
-    """Return moment, kind and text of each event."""
-    return [(moment, kind, text) for moment, kind, text in map(json.loads, cast.splitlines()[1:])]
-
-
-def plain(cast: str) -> str:
-    """Return the text of a recording, without colours."""
-    text = CONTROL.sub("", "".join(text for _, kind, text in events(cast) if kind == "o"))
-    return text.removesuffix("$ ").rstrip() + "\n"
 
 
 def main() -> int:

@@ -5,18 +5,20 @@ quoted, and of each definition its first sentence. Paragraphs, whole definitions
 of the speaker.
 """
 
+import argparse
+import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
 from markdown_it.token import Token
 
 from workshop import charts, page
-from workshop.handout import HERE, fill
+from workshop.handout import HERE, HandoutError, environment, fill
 
 # The size of a slide, and what its title and its margins leave of the height, in pixels.
 WIDTH, HEIGHT, ROOM = 1280, 720, 602
@@ -55,8 +57,10 @@ class Slide:
 
     @property
     def height(self) -> int:
-        """Return what its blocks take, and the second line of a long title."""
-        return sum(block.height for block in self.blocks) + (lines(self.title, TITLE_WIDTH) - 1) * 46
+        """Return what its blocks take, the heads of its tables, and the second line of a long title."""
+        heads = {block.around for block in self.blocks if "<thead" in block.around[0]}
+        title = 46 * (lines(self.title, TITLE_WIDTH) - 1)
+        return title + ROW * len(heads) + sum(block.height for block in self.blocks)
 
     @property
     def scale(self) -> float:
@@ -110,8 +114,9 @@ def bars(results: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"bars": drawn, "legend": legend}
 
 
-def written(jinja: Environment, results: Mapping[str, Any]) -> str:
+def written(path: Path) -> str:
     """Return the slides in Markdown: the handout's environment, in which the macros of the slides take precedence."""
+    jinja, results = environment(path), json.loads(path.read_text(encoding="utf-8"))
     jinja.filters |= {"what_matters": what_matters, "instructions": instructions}
     title, lead = re.findall(r"^# (.*)\n\n((?:.+\n)+)", (HERE / "handout.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
     jinja.globals |= {
@@ -222,7 +227,8 @@ class Deck:
                 head, body = (list(part) for part in children(group))
                 table = (f'<div class="table"><table>{self.html(head)}<tbody>', "</tbody></table></div>")
                 for row in children(body):
-                    yield Block(self.html(row), ROW, table)
+                    text = " ".join(token.content for token in row)
+                    yield Block(self.html(row), ROW + 33 * (lines(text, TEXT_WIDTH) - 1), table)
             case "heading_open":
                 yield Block(self.html(group), LINE + 18)
             case "html_block":
@@ -311,13 +317,30 @@ def web_page(slides: Sequence[Slide], paper: str = "slides") -> str:
     )
 
 
-def make(jinja: Environment, results: Mapping[str, Any], folder: Path, program: str | None) -> list[Path]:
-    """Write slides.html, and with a browser slides.pdf and notes.pdf; return what was written."""
-    slides = Deck(written(jinja, results)).slides
-    html = folder / "slides.html"
+def main() -> int:
+    """Make the slides, and with a browser the PDFs of the slides and of the notes."""
+    options = argparse.ArgumentParser(description="Make the slides.")
+    options.add_argument("--results", type=Path, default=HERE / "results/ladder.json", help="what was measured")
+    options.add_argument("--output", type=Path, default=HERE / "build", help="folder for slides.html and the PDFs")
+    arguments = options.parse_args()
+    try:
+        slides = Deck(written(arguments.results)).slides
+    except FileNotFoundError as error:
+        sys.exit(f"slides: {error.filename} is not there; `make workshop` measures the ladder")
+    except HandoutError as error:
+        sys.exit(f"slides: {error}")
+
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    html = arguments.output / "slides.html"
     html.write_text(web_page(slides), encoding="utf-8")
-    made = [html]
-    for name in ("slides", "notes") if program else ():
-        made.append(folder / f"{name}.pdf")
-        page.printed(str(program), web_page(slides, name), made[-1])
-    return made
+    print(f"{html}: {len(slides)} slides")
+    if program := page.browser():
+        for name in ("slides", "notes"):
+            pdf = arguments.output / f"{name}.pdf"
+            page.printed(program, web_page(slides, name), pdf)
+            print(pdf)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
