@@ -282,7 +282,7 @@ def main() -> int:
     for name, html in pages.items():
         path = arguments.output / f"{name}.html"
         path.write_text(html, encoding="utf-8")
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+        print(f"{path}: {do_filesizeformat(path.stat().st_size)}")
     if program := page.browser():
         page.pdf(program, text, arguments.output / "handout.pdf")
         print(arguments.output / "handout.pdf")
