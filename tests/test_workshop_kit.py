@@ -557,8 +557,8 @@ def test_an_old_python_is_told_what_is_needed() -> None:
     assert re.fullmatch(r"kit: Python 3\.11 or newer is needed, this is .*\n", done.stderr)
 
 
-def _the_kit_carries_what_it_says(folder: Path, pages: Sequence[str], said: str) -> None:
-    """Pages under their names, and in the template what is used with them."""
+def _all_is_there_and_runs(folder: Path, pages: Sequence[str], said: str, alone: Sequence[str]) -> None:
+    """Assert that a kit has what it says where it says, and that quiz and check run without a network."""
     assert sorted(path.name for path in (folder / "pages").iterdir()) == sorted(pages)
     for title, file in re.findall(r"^(The .*|Notes): (/.*)$", said, re.MULTILINE):
         assert Path(file).is_file(), f"{title} is not at {file}"
@@ -575,10 +575,7 @@ def _the_kit_carries_what_it_says(folder: Path, pages: Sequence[str], said: str)
             for root in (folder / "template", TEMPLATE)
         )
         assert carried == there != set(), f"the kit does not carry workshop/{kind}"
-
-
-def _what_needs_no_network_runs(alone: Sequence[str], template: Path) -> None:
-    """The quiz, which needs no engine either, and what tells whether a laptop is ready, where there is that."""
+    template = folder / "template"
     command = [*alone, str(template / "workshop/quiz")]
     asked = subprocess.run(command, input="b\nd\n", capture_output=True, text=True, timeout=60, check=False)
     assert (asked.returncode, asked.stderr) == (0, "")
@@ -633,8 +630,7 @@ def test_the_kit_works_without_a_network(
         address = re.search(r"^The service answers at http://127\.0\.0\.1:(\d+)/$", used.stdout, re.MULTILINE)
         assert address
         assert page(int(address[1])) == "<p>Hello, World!</p>"
-        _the_kit_carries_what_it_says(room / name, pages, used.stdout)
-        _what_needs_no_network_runs(alone, room / name / "template")
+        _all_is_there_and_runs(room / name, pages, used.stdout, alone)
         service = f"{name}:{kit.SERVICE}"
         assert docker("image", "inspect", "--format", "{{.Config.Labels.kit}}", service) == token
         for environment in ("template", kit.SERVICE):
