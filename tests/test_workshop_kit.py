@@ -603,8 +603,8 @@ def test_the_kit_works_without_a_network(
     subprocess.run(["git", "init", "--quiet", fork], check=True)
     (fork / "workshop/build").mkdir()
     pages = [*(f"{name}.html" for name in kit.PAGES), "notes.pdf"]
-    for name in (*pages, "an-older-kit.zip"):
-        (fork / "workshop/build" / name).write_text(f"what {name} says")
+    for file in (*pages, "an-older-kit.zip"):
+        (fork / "workshop/build" / file).write_text(f"what {file} says")
     text = f"FROM {base_image(PYTHONS[0])}\nLABEL kit={token}\nRUN touch /{token}\n"
     docker("build", f"--tag={base}", f"--label={LABEL}", "-", text=text)
     # The full image is as large as all else, and packed in the same way.
