@@ -119,7 +119,13 @@ def test_the_instructor_knows_each_exercise_and_the_rung_before_it() -> None:
 
     numbers = {path.name.partition("-")[0] for path in WORKSHOP.glob("exercises/*/") if (path / "task.md").exists()}
     assert {int(number) for number in numbers} <= {int(number) for number, _ in listed}
-    assert {rung for _, rung in listed} <= {rung.name for rung in rungs()}
+    names = [rung.name for rung in rungs()]
+    assert {rung for _, rung in listed} <= set(names)
+    for table in (table for _, table in PLANNED.findall(instructor)):
+        # What is named comes in the order of the ladder; "what is above" are the rest.
+        told = ", ".join(re.findall(r"\| The ladder: ([a-z, ]+) \|", table)).split(", ")
+        assert told[-1] == "what is above"
+        assert told[:-1] == names[: len(told) - 1], table
 
 
 # ---- Kubernetes ----
