@@ -128,7 +128,8 @@ def doctored(results: Path, destination: Path, **numbers: Any) -> Path:
 
 
 def test_the_chapters_are_there_and_nothing_of_jinja(shown: Page) -> None:
-    assert not re.findall(r"\{\{ ?\w[^}]*\}\}|\{%", shown.text)
+    # The templates of `docker inspect` have no space after their braces.
+    assert not re.findall(r"\{\{ \w[^}]*\}\}|\{% ", shown.text)
     assert re.findall(r'<h2 id="[^"]+">(.*?)</h2>', shown.html) == CHAPTERS
 
 
@@ -212,7 +213,8 @@ def test_only_packages_may_be_missing_as_not_every_system_has_the_scanner(result
     text = fill(environment(doctored(results, tmp_path, packages=None)))
 
     assert "packages to report" not in text
-    assert "None" not in text
+    # In code the word is one of Python's.
+    assert "None" not in re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 CLAIM = re.compile(r"\{\{ (\w+)\.(\w+) \| (less_than|times)\(\w+\.(\w+)(?:, \"fewer\")?\) \}\}")
