@@ -158,6 +158,7 @@ class Measurement:
             return ("build", partial(engine.build, self.context, self.tag)), ("the contract", self.judge)
         return (
             ("cold build", self.build),
+            ("the same again", self.repeat),
             ("start and stop", self.start),
             ("rebuild after an edit", self.rebuild),
             ("what is in it", self.look),
@@ -168,6 +169,14 @@ class Measurement:
     def build(self) -> None:
         """Build it from nothing but the base image."""
         self.result["cold_build_seconds"] = round(engine.build(self.context, self.tag, "--no-cache"), 2)
+
+    def repeat(self) -> None:
+        """See whether the same source, checked out at another time, gives the same layers."""
+        again = f"{self.tag}-again"
+        engine.build(assemble(self.rung, self.folder / "again", self.version), again, "--no-cache")
+        first, second = (engine.Image(image).layer_digests for image in (self.tag, again))
+        self.result["reproducible"] = first == second
+        engine.run("image", "rm", "--force", again)
 
     def started(self, restriction: str) -> AbstractContextManager[tuple[engine.Container, float]]:
         """Run a container under one of the RESTRICTIONS; also tell the seconds of its start."""
@@ -261,12 +270,12 @@ def known(facts: Result) -> dict[int, Result]:
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {**facts, "rungs": []}
     if any(before[name] != facts[name] for name in ("machine", "versions")):
         return {}
-    entries = {entry["number"]: entry for entry in before["rungs"]}
-    # Titles and ideas are no part of what was measured, and may have been reworded.
+    entries = {entry["name"]: entry for entry in before["rungs"]}
+    # Numbers, titles and ideas are no part of what was measured: a rung may have moved or been reworded.
     return {
         rung.number: {**entry, **named(rung)}
         for rung in rungs()
-        if (entry := entries.get(rung.number)) and entry["digest"] == rung.digest()
+        if (entry := entries.get(rung.name)) and entry["digest"] == rung.digest()
     }
 
 
