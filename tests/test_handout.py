@@ -21,26 +21,25 @@ from tests.browser import Browser, running
 from tests.conftest import TEMPLATE, skip_or_fail
 from tools.baking import SERVICE
 from workshop import page
+from workshop.chapters import chapters
 from workshop.handout import CHARTS, MEASURES, HandoutError, Measure, changed, environment, fill
 from workshop.ladder import rungs
 
 WORKSHOP = TEMPLATE / "workshop"
 RESULTS = WORKSHOP / "results/ladder.json"
-SOURCE = (WORKSHOP / "handout.md").read_text(encoding="utf-8")
-# What an author has written: the source without what Jinja puts in.
-WRITTEN = "".join(value for _, kind, value in Environment().lex(SOURCE) if kind == "data")
-
-CHAPTERS = [
-    "Why, and what",
-    "The ladder",
-    "Common mistakes",
-    "Why yesterday\N{RIGHT SINGLE QUOTATION MARK}s example no longer starts",
-    "Exercises",
-    "Questions from interviews",
-    "Where it is used",
-    "Glossary",
-    "Solutions",
-]
+# The frame and each chapter, by the names by which messages call them.
+SOURCES = {
+    name: (WORKSHOP / name).read_text(encoding="utf-8") for name in ("handout.md", *(c.file for c in chapters()))
+}
+SOURCE = "\n".join(SOURCES.values())
+# What an author has written: the source without what Jinja puts in, and what stands in data.
+WRITTEN = "\n".join(
+    [
+        *(value for text in SOURCES.values() for _, kind, value in Environment().lex(text) if kind == "data"),
+        *(line for chapter in chapters() for line in (*chapter.objectives, *chapter.questions, *chapter.keys)),
+    ]
+)
+CHAPTERS = [chapter.title.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}") for chapter in chapters()]
 MISTAKES = {
     *("no-second-stage", "dependencies-installed-at-every-edit", "the-wrong-working-directory", "root"),
     *("no-virtual-environment-or-one-that-was-moved", "no-dockerignore", "the-development-server", "shell-form"),
@@ -175,6 +174,12 @@ def test_every_measured_number_comes_from_the_results(measure: Measure, results:
     assert summary.count(measure.written(7654)) == len(rungs())
 
 
+def place(text: str) -> str:
+    """Return the first source with a text, and the line of it."""
+    name, source = next((name, source) for name, source in SOURCES.items() if text in source)
+    return f"{name}, line {1 + source[: source.index(text)].count(chr(10))}"
+
+
 def failure(results: Path, tmp_path: Path, **numbers: Any) -> str:
     """Make the handout of results in which some numbers are others; return why it cannot be made."""
     command = [sys.executable, "-m", "workshop.handout", "--results", str(doctored(results, tmp_path, **numbers))]
@@ -184,10 +189,10 @@ def failure(results: Path, tmp_path: Path, **numbers: Any) -> str:
 
 
 def test_a_number_that_was_not_measured_fails_in_one_line(results: Path, tmp_path: Path) -> None:
-    line = 1 + SOURCE[: SOURCE.index("{{ naive.stop_seconds }}")].count("\n")
+    where = place("{{ naive.stop_seconds }}")
 
     told = failure(results, tmp_path, stop_seconds=None)
-    assert told == f"handout: handout.md, line {line}: this number was not measured\n"
+    assert told == f"handout: {where}: this number was not measured\n"
 
 
 def test_a_name_that_does_not_exist_fails_in_one_line(results: Path, tmp_path: Path) -> None:
@@ -227,8 +232,7 @@ def test_a_claim_that_is_not_true_stops_the_build(results: Path, tmp_path: Path)
 def test_a_false_claim_is_one_line_that_says_where(results: Path, tmp_path: Path) -> None:
     told = failure(results, tmp_path, bytes=5_000_000)
 
-    line = 1 + SOURCE[: SOURCE.index("{{ slim.bytes |")].count("\n")
-    assert told == f"handout: handout.md, line {line}: 5.0\u00a0MB is not less than 5.0\u00a0MB\n"
+    assert told == f"handout: {place('{{ slim.bytes |')}: 5.0\u00a0MB is not less than 5.0\u00a0MB\n"
 
 
 def test_a_diff_shows_what_is_new_and_no_more(results: Path) -> None:
@@ -270,8 +274,7 @@ def test_rows_of_the_contract_are_cited_by_their_words(shown: Page) -> None:
 
 
 def test_each_mistake_has_symptom_cause_cure_and_a_row() -> None:
-    chapter = SOURCE.partition("\n## Common mistakes\n")[2].partition("\n## ")[0]
-    _, *mistakes = re.split(r"^### ", chapter, flags=re.MULTILINE)
+    _, *mistakes = re.split(r"^### ", SOURCES["chapters/mistakes.md"], flags=re.MULTILINE)
     titles = {page.slug(mistake.partition("\n")[0]) for mistake in mistakes}
 
     assert titles >= MISTAKES, MISTAKES - titles

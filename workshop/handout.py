@@ -1,8 +1,8 @@
 """`make handout`: the handout, from its source, the files of the ladder and what was measured on it.
 
-The source, handout.md, is a Jinja template and holds no measured number: `{{ naive.bytes }}` is one, with its unit. A
-sentence that says that something became less takes a filter, `{{ slim.bytes | less_than(naive.bytes) }}`, which stops
-the build if it did not.
+The source, handout.md with chapters/, is made of Jinja templates and holds no measured number: `{{ naive.bytes }}` is
+one, with its unit. A sentence that says that something became less takes a filter,
+`{{ slim.bytes | less_than(naive.bytes) }}`, which stops the build if it did not.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,8 @@ from jinja2 import Environment, TemplateError
 from jinja2.filters import do_filesizeformat
 
 from workshop import page
+from workshop.chapters import PLANS, chapters
+from workshop.instructions import Explanation, explained
 from workshop.ladder import Rung, rungs
 from workshop.measure import facts_line
 
@@ -179,7 +181,7 @@ def exercises() -> Iterator[dict[str, Any]]:
 # ---- what the source can say ----
 
 
-def told(rung: Rung, result: Mapping[str, Any], below: dict[str, Any]) -> dict[str, Any]:
+def told(rung: Rung, result: Mapping[str, Any], below: dict[str, Any], new: Sequence[Explanation]) -> dict[str, Any]:
     """Return what the source can say of a rung, by name."""
     values = {measure: result[measure.key] for measure in MEASURES}
     numbers = {measure.key: None if value is None else Number(value, measure) for measure, value in values.items()}
@@ -195,6 +197,7 @@ def told(rung: Rung, result: Mapping[str, Any], below: dict[str, Any]) -> dict[s
         "claims": rung.claims,
         "rows": {int(number): row for number, row in result["rows"].items()},
         "passes": f"{result['rows_passed']}{SPACE}of{SPACE}{result['rows_applicable']}",
+        "new": new,
         "below": below,
         "changes": list(changes(below, numbers)) if below else [],
         "baked": rung.bake is not None,
@@ -209,10 +212,11 @@ def environment(path: Path) -> Environment:
     ladder = {rung.name: rung for rung in rungs()}
     if [result["name"] for result in results["rungs"]] != list(ladder):
         raise HandoutError(f"measured was another ladder than {', '.join(ladder)}: make workshop")
+    new = explained(tuple(ladder.values()))
     by_name: dict[str, dict[str, Any]] = {}
     below: dict[str, Any] = {}
     for result in results["rungs"]:
-        by_name[result["name"]] = below = told(ladder[result["name"]], result, below)
+        by_name[result["name"]] = below = told(ladder[result["name"]], result, below, new[result["name"]])
 
     jinja = page.jinja(finalize=measured)
     jinja.filters |= {"less_than": less_than, "times": times, "language": language}
@@ -220,6 +224,8 @@ def environment(path: Path) -> Environment:
         **by_name,
         "rungs": list(by_name.values()),
         "measures": MEASURES,
+        "chapters": chapters(),
+        "plans": PLANS,
         "contract": {number: row["title"] for number, row in below["rows"].items()},
         "exercises": list(exercises()),
         "charts": CHARTS,
@@ -236,12 +242,15 @@ def environment(path: Path) -> Environment:
 
 
 def fill(jinja: Environment, name: str = "handout.md") -> str:
-    """Return the handout in Markdown; say in which line of its source there is something wrong."""
+    """Return the handout in Markdown; say in which line of which source there is something wrong."""
     try:
         return jinja.get_template(name).render()
     except (HandoutError, TemplateError, KeyError, TypeError) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(name)]
-        raise HandoutError(f"{name}, line {lines[-1] if lines else '?'}: {error}") from error
+        # The innermost frame that is a text, not a macro: there an author can fix it.
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".md")]
+        file, line = (frames[-1].filename, frames[-1].lineno) if frames else (name, "?")
+        file = Path(file).relative_to(HERE).as_posix() if Path(file).is_relative_to(HERE) else Path(file).name
+        raise HandoutError(f"{file}, line {line}: {error}") from error
 
 
 def main() -> int:
