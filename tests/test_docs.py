@@ -74,6 +74,8 @@ RUN_BY = {
         for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))
         if commands(path.read_text(encoding="utf-8"))
     },
+    "workshop/chapters/kubernetes.md": {"": "tests/test_workshop_text.py"},
+    "workshop/chapters/ladder.md": {"docker ": "tests/test_workshop_ladder.py"},
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",

@@ -1,4 +1,4 @@
-"""The chapters of the handout, as chapters/chapters.toml lists them, for whoever makes pages or slides of them."""
+"""The chapters of the handout, as chapters/chapters.toml lists them, for programs that make pages or slides of them."""
 
 import tomllib
 from collections.abc import Mapping
