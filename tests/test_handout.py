@@ -15,14 +15,16 @@ from typing import Any
 
 import pytest
 from jinja2 import Environment, FileSystemLoader
+from matplotlib.text import Text
 from pypdf import PdfReader
 
-from tests.browser import Browser, running
+from tests.browser import LOW_CONTRAST, Browser, running
 from tests.conftest import TEMPLATE, skip_or_fail
 from tools.baking import SERVICE
 from workshop import page
 from workshop.chapters import chapters
-from workshop.handout import CHARTS, MEASURES, HandoutError, Measure, changed, environment, fill
+from workshop.charts import draw
+from workshop.handout import CHARTS, MEASURES, SHEETS, HandoutError, Measure, changed, environment, fill
 from workshop.ladder import rungs
 
 WORKSHOP = TEMPLATE / "workshop"
@@ -65,7 +67,7 @@ class Page(HTMLParser):
     def __post_init__(self) -> None:
         """Read the page."""
         super().__init__()
-        self.feed(re.sub(r"<style>.*?</style>", "", self.html, flags=re.DOTALL))
+        self.feed(re.sub(r"<(style|script)>.*?</\1>", "", self.html, flags=re.DOTALL))
 
     def handle_starttag(self, _: str, attrs: list[tuple[str, str | None]]) -> None:
         """Collect anchors, links and what would be loaded."""
@@ -297,7 +299,10 @@ def test_links_and_anchors_resolve(shown: Page) -> None:
 def test_the_page_needs_no_other_file(shown: Page) -> None:
     assert len(shown.sources) == len(CHARTS)
     assert all(source.startswith("data:image/svg+xml;base64,") for source in shown.sources)
-    assert not re.search(r"<(script|link|iframe)\b|@import|url\(", shown.html)
+    # The one script is the player; tests/test_recordings.py looks on while it plays.
+    others, players = re.subn(r"<script>.*?</script>", "", shown.html, flags=re.DOTALL)
+    assert players <= 1
+    assert not re.search(r"<(script|link|iframe)\b|@import|url\(", others)
 
 
 # ---- how it looks ----
@@ -327,6 +332,31 @@ def test_nothing_overflows(width: int, tab: Browser, address: str) -> None:
     assert tab.evaluate(cut) == []
 
 
+def test_a_phone_shows_text_and_charts_at_a_size_that_can_be_read(tab: Browser, address: str, results: Path) -> None:
+    tab.open(address, 390, 844)
+
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    small = """[...document.querySelectorAll('body *')].filter(element =>
+        [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim()) &&
+        parseFloat(getComputedStyle(element).fontSize) < 10
+    ).map(element => element.outerHTML.slice(0, 100))"""
+    assert tab.evaluate(small) == []
+    # What is written in a chart is drawn: its points become pixels by what the picture is scaled.
+    scales = tab.evaluate("[...document.images].map(image => [image.clientWidth / image.naturalWidth, image.alt])")
+    drawn = draw(json.loads(results.read_text(encoding="utf-8")))
+    for scale, alternative in scales:
+        [name] = [name for name, words in CHARTS.items() if words == alternative]
+        smallest = min(text.get_fontsize() for text in drawn[name].findobj(Text) if text.get_text().strip())
+        assert scale * smallest * 96 / 72 >= 10, f"{name}: its smallest text has {scale * smallest * 96 / 72:.1f} px"
+    # What is wider than the phone says so, and keeps its first column in sight.
+    hints = """[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth + 1)
+        .map(box => [getComputedStyle(box, '::before').content, box.querySelector('img') ? 'sticky' :
+            getComputedStyle(box.querySelector('td, th')).position])"""
+    wide = tab.evaluate(hints)
+    assert len(wide) > len(CHARTS)
+    assert {tuple(hint) for hint in wide} == {('"Swipe sideways \N{RIGHTWARDS ARROW}"', "sticky")}
+
+
 def test_all_charts_are_shown(tab: Browser, address: str) -> None:
     tab.open(address)
     sizes = "[...document.images].map(image => [image.naturalWidth, image.clientWidth, image.clientHeight, image.alt])"
@@ -342,27 +372,11 @@ def test_all_charts_are_shown(tab: Browser, address: str) -> None:
 
 def test_the_night_has_colours_of_its_own_and_all_can_be_read(tab: Browser, address: str) -> None:
     colours = {}
-    contrast = """(() => {
-        const channels = colour => colour.match(/[\\d.]+/g).map(Number)
-        const light = colour => channels(colour).slice(0, 3).map(c => c / 255)
-            .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-            .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0)
-        const background = element => {
-            const colour = getComputedStyle(element).backgroundColor
-            return channels(colour)[3] === 0 ? background(element.parentElement) : colour
-        }
-        return [...document.querySelectorAll('body *')]
-            .filter(element => [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
-            .map(element => {
-                const [a, b] = [getComputedStyle(element).color, background(element)].map(light).sort((a, b) => a - b)
-                return [(b + 0.05) / (a + 0.05), element.outerHTML.slice(0, 100)]
-            }).filter(([ratio]) => ratio < 4.5)
-    })()"""
     for dark in (False, True):
         tab.open(address, dark=dark)
         colours[dark] = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         # 4.5 is what the Web Content Accessibility Guidelines ask of text.
-        assert (dark, tab.evaluate(contrast)) == (dark, [])
+        assert (dark, tab.evaluate(LOW_CONTRAST)) == (dark, [])
 
     assert colours[False] == "rgb(255, 255, 255)"
     assert colours[True] != colours[False]
@@ -427,7 +441,7 @@ def test_without_a_browser_there_is_a_page_and_a_line_that_says_so(results: Path
 
     assert done.returncode == 0, done.stderr
     assert "No PDF: that takes Chromium" in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["handout.html"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.html" for name in ("handout", *SHEETS)}
 
 
 def test_without_results_one_line_says_what_to_do(tmp_path: Path) -> None:
@@ -497,12 +511,3 @@ def test_commands_of_the_pages_exist(name: str) -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"there is no `make {target}`"
     for script in re.findall(r"workshop/(?:check|\w+\.py)", text):
         assert (TEMPLATE / script).exists(), script
-
-
-def test_the_plans_of_the_instructor_add_up() -> None:
-    text = (WORKSHOP / "instructor.md").read_text(encoding="utf-8")
-    plans = re.findall(r"^## .*?\((\d+) minutes\)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-
-    assert [int(minutes) for minutes, _ in plans] == [90, 240]
-    for minutes, plan in plans:
-        assert sum(map(int, re.findall(r"^\| (\d+) \|", plan, re.MULTILINE))) == int(minutes)
