@@ -438,6 +438,8 @@ def test_nothing_of_another_machine_is_kept(measured: list[int], monkeypatch: py
 
 # The tests of the contract that the claims speak of, where a row has others that take long; of other rows, all tests.
 RUNNING = {
+    11: "test_two_builds_of_one_source_give_the_same_layers",
+    12: "test_an_oversize_body_is_refused",
     15: "test_it_becomes_healthy_soon",
     16: "test_a_stop_lets_requests_in_flight_finish",
 }
