@@ -3,9 +3,9 @@
     python -m workshop.record           all sessions whose recording is not there, or has other commands
     python -m workshop.record NAME …    these, whatever is there
 
-What is typed at a rung is told here; what is typed at an exercise stands below "See it" in its task, and its solution is
-then judged by `workshop/check`. A recording is an asciicast (https://docs.asciinema.org/manual/asciicast/v2/) with a
-marker at each command. Needs a Docker Engine, bash, and port 5000 free.
+What is typed at a rung is told here; what is typed at an exercise stands below "See it" in its task, and its solution
+is then judged by `workshop/check`. A recording is an asciicast (https://docs.asciinema.org/manual/asciicast/v2/) with
+a marker at each command. Needs a Docker Engine, bash, and port 5000 free.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """`make handout` makes slides too: from the chapters of the handout, with what their macros say in slides.jinja.
 
-A heading begins a slide, and so does what no longer fits on one. On the slide stand lists, tables, code, charts, what is
-quoted, and of each definition its first sentence. Paragraphs, whole definitions and what stands in an aside are the notes
-of the speaker.
+A heading begins a slide, and so does what no longer fits on one. On the slide stand lists, tables, code, charts, what
+is quoted, and of each definition its first sentence. Paragraphs, whole definitions and what stands in an aside are the
+notes of the speaker.
 """
 
 import argparse
@@ -78,7 +78,7 @@ class Slide:
 
 
 def what_matters(lines: str, name: str) -> str:
-    """Return the lines of a diff that a slide shows: without context if that is too much, and of a list the beginning."""
+    """Return the lines of a diff that a slide shows: if it is long, without context, and of a list the beginning."""
     split = lines.split("\n")
     if not name.endswith("Dockerfile"):
         changed = [line for line in split if re.match(r"[+-] *[^ #]", line)]
@@ -118,7 +118,8 @@ def written(path: Path) -> str:
     """Return the slides in Markdown: the handout's environment, in which the macros of the slides take precedence."""
     jinja, results = environment(path), json.loads(path.read_text(encoding="utf-8"))
     jinja.filters |= {"what_matters": what_matters, "instructions": instructions}
-    title, lead = re.findall(r"^# (.*)\n\n((?:.+\n)+)", (HERE / "handout.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
+    frame = (HERE / "handout.md").read_text(encoding="utf-8")
+    title, lead = re.findall(r"^# (.*)\n\n((?:.+\n)+)", frame, re.MULTILINE)[0]
     jinja.globals |= {
         "title": title,
         "lead": lead,
@@ -228,7 +229,8 @@ class Deck:
                 table = (f'<div class="table"><table>{self.html(head)}<tbody>', "</tbody></table></div>")
                 for row in children(body):
                     cells = [token.content for token in row if token.type == "inline"]
-                    tall = max(lines(cell, TEXT_WIDTH // len(cells)) for cell in cells)
+                    # The longest cell of a row gets about two fifths of the width.
+                    tall = max(lines(cell, TEXT_WIDTH * 2 // 5) for cell in cells)
                     yield Block(self.html(row), ROW + 32 * (tall - 1), table)
             case "heading_open":
                 yield Block(self.html(group), LINE + 18)
@@ -264,7 +266,7 @@ class Deck:
 
 
 def settled(slides: Sequence[Slide]) -> list[Slide]:
-    """Return the slides without those of a text of paragraphs alone, whose notes the slide before takes, or the next."""
+    """Return the slides without those that hold nothing but notes, which the slide before takes, or the next."""
     kept: list[Slide] = []
     waiting: list[str] = []
     for slide, following in zip(slides, [*slides[1:], None], strict=True):
@@ -289,14 +291,14 @@ def paged(slide: Slide) -> list[Slide]:
         used = replace(slide, blocks=parts[-1]).height
         if parts[-1] and used + block.height > ROOM:
             # A name of a file or a heading stays with what it is the name of.
-            moved = [parts[-1].pop()] if parts[-1][-1].html.startswith(("<p class=\"file", "<h4")) else []
+            moved = [parts[-1].pop()] if parts[-1][-1].html.startswith(('<p class="file', "<h4")) else []
             parts.append(moved)
         parts[-1].append(block)
     parts = [part for part in parts if part] or [[]]
     if len(parts) == 1:
         return [replace(slide, blocks=parts[0])]
     return [
-        replace(slide, blocks=part, title=f'{slide.title} <small>{number}/{len(parts)}</small>')
+        replace(slide, blocks=part, title=f"{slide.title} <small>{number}/{len(parts)}</small>")
         for number, part in enumerate(parts, start=1)
     ]
 
