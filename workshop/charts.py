@@ -138,7 +138,7 @@ def scorecard(results: Result) -> Figure:
     columns, lines = ([number + 0.5 for number in range(len(things))] for things in (rungs, rows))
     top.set_ticks(columns, names(results), rotation=55, ha="left", rotation_mode="anchor")
     top.tick_params(length=0)
-    axes.set_xticks(columns, [f"{rung['rows_passed']}\nof {rung['rows_applicable']}" for rung in rungs])
+    axes.set_xticks(columns, [f"{rung['rows_passed']}\n/{rung['rows_applicable']}" for rung in rungs])
     axes.set_yticks(lines, [f"{row['title']} {number:>3}" for number, row in rows.items()])
     for each in (axes, top):
         each.spines[:].set_visible(False)

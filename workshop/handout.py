@@ -87,6 +87,7 @@ MEASURES = (
     Measure("cold_build_seconds", "first build", "build", "s"),
     Measure("code_rebuild_seconds", "rebuild after an edit", "rebuild", "s"),
     Measure("start_ms", "start to first answer", "start", "ms"),
+    Measure("start_cpu_ms", "CPU time of a start", "start, CPU", "ms"),
     Measure("probe_cpu_ms", "CPU time of a health probe", "probe", "ms"),
     Measure("stop_seconds", "stop", "stop", "s"),
     Measure("packages", "packages a scanner sees", "packages", "", EXACT),
