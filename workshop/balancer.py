@@ -2,9 +2,9 @@
 
     python3 workshop/balancer.py 5001 5002 --seconds 10
 
-Sends requests to the replicas at these ports in turn, and asks each for /readyz every half second. A replica that did not
-respond with status 200 twice in a row gets nothing more. No request is sent twice: nobody can know whether the service
-has begun to carry it out.
+Sends requests to the replicas at these ports in turn, and asks each for /readyz every half second. A replica that did
+not respond with status 200 twice in a row gets nothing more. No request is sent twice: nobody can know whether the
+service has begun to carry it out.
 """
 
 from __future__ import annotations

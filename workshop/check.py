@@ -157,7 +157,7 @@ def page_problem(status: int, log: str) -> tuple[str, Lesson] | None:
     if status == 200:
         return None
     if status >= 500:
-        return f"/ has status {status}. The end of the log:\n{log}", Lesson(
+        return f"/ has status {status}\nThe end of its log:\n{log}", Lesson(
             f"Status {status} means that the service was reached and has failed: a client can do nothing about it.",
             "read the log above from its end: the last line of a traceback names the exception. Is there none? Then"
             ' call the page in the running container: docker exec NAME python -c "from app import …".',

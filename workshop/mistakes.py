@@ -130,6 +130,10 @@ def _graceful(work: Work, seen: str) -> bool:
     return bool(re.search(r"graceful.timeout", work.command)) and "200 to the end" in seen
 
 
+def _short_drain(work: Work, seen: str) -> bool:
+    return "lost" in seen and any("503" in file.read_text(encoding="utf-8") for file in work.folder.glob("*.py"))
+
+
 def _of(*names: object) -> frozenset[str]:
     return frozenset(map(str, names))
 
@@ -252,13 +256,13 @@ MISTAKES = (
     Mistake(
         "IPv4 only",
         _of(22),
-        lambda work, _: "0.0.0.0" in work.command,
+        lambda work, _: "0.0.0.0" in work.command and "::" not in work.command,
         "`0.0.0.0` is all addresses of IPv4 alone. `[::]` is all of IPv6, and on Linux it takes IPv4 too.",
     ),
     Mistake(
         "the shell is back",
         _of("shell"),
-        lambda work, _: any("/usr/share" in rest for name, rest in work.instructions if name == "RUN"),
+        lambda _, seen: "has a shell" in seen,
         "you kept more than the service needs. Keep the one folder that it opens, and remove /usr/bin as before.",
     ),
     Mistake(
@@ -271,8 +275,8 @@ MISTAKES = (
     Mistake(
         "too short a drain",
         _of("update"),
-        lambda _, seen: "after /readyz had said 503" in seen,
-        "the balancer was told too late: it looks twice, half a second apart. Serve on for more than that, such as"
+        _short_drain,
+        "the balancer hears of it too late: it looks twice, half a second apart. Serve on for more than that, such as"
         " 3 s.",
     ),
 )

@@ -18,8 +18,3 @@ def when_ready(_):
 
     signal.signal(signal.SIGTERM, drain)
     signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
-
-
-def post_fork(*_):
-    """Leave a worker that gunicorn starts later with a SIGTERM that ends it."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
