@@ -76,11 +76,16 @@ RUN_BY = {
     },
     "workshop/chapters/kubernetes.md": {"": "tests/test_workshop_text.py"},
     "workshop/chapters/ladder.md": {"docker ": "tests/test_workshop_ladder.py"},
+    "workshop/worksheet.md": dict.fromkeys(
+        ("docker ", "time ", "echo ", ".venv/bin/python -m workshop.ladder ", "workshop/check ", "rm -r "),
+        "tests/test_sheets.py",
+    ),
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",
         "make kit": "tests/test_workshop_kit.py",
         "workshop/check FOLDER": "tests/test_workshop_exercises.py",
+        "workshop/quiz": "tests/test_quiz.py",
     },
 }
 

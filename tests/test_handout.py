@@ -24,7 +24,7 @@ from tools.baking import SERVICE
 from workshop import page
 from workshop.chapters import chapters
 from workshop.charts import draw
-from workshop.handout import CHARTS, MEASURES, HandoutError, Measure, changed, environment, fill
+from workshop.handout import CHARTS, MEASURES, SHEETS, HandoutError, Measure, changed, environment, fill
 from workshop.ladder import rungs
 
 WORKSHOP = TEMPLATE / "workshop"
@@ -441,7 +441,7 @@ def test_without_a_browser_there_is_a_page_and_a_line_that_says_so(results: Path
 
     assert done.returncode == 0, done.stderr
     assert "No PDF: that takes Chromium" in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["handout.html"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.html" for name in ("handout", *SHEETS)}
 
 
 def test_without_results_one_line_says_what_to_do(tmp_path: Path) -> None:

@@ -151,13 +151,18 @@ def test_an_archive_needs_docker(
     assert said_by_use(archive()) == "kit: there is no docker command: install Docker, then try again"
 
 
-def test_a_kit_is_not_packed_without_its_handout(
+def test_a_kit_is_not_packed_without_its_pages(
     fake_engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(kit, "TEMPLATE", tmp_path)
 
-    assert kit.main(["pack"]) == 1
-    assert capsys.readouterr().err == "kit: there is no handout yet: make handout\n"
+    said = "kit: there is no feedback and no handout and no slides and no worksheet yet: make handout\n"
+    assert (kit.main(["pack"]), capsys.readouterr().err) == (1, said)
+
+    (tmp_path / "workshop/build").mkdir(parents=True)
+    for name in ("feedback.html", "handout.html", "worksheet.html", "worksheet.pdf"):
+        (tmp_path / "workshop/build" / name).touch()
+    assert (kit.main(["pack"]), capsys.readouterr().err) == (1, "kit: there is no slides yet: make handout\n")
     assert re.search(r"^kit: handout$", (TEMPLATE / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -195,6 +200,35 @@ def test_an_old_python_is_told_what_is_needed() -> None:
     assert re.fullmatch(r"kit: Python 3\.11 or newer is needed, this is .*\n", done.stderr)
 
 
+def _all_is_there_and_runs(folder: Path, pages: Sequence[str], said: str, alone: Sequence[str]) -> None:
+    """Assert that a kit has what it says where it says, and that quiz and check run without a network."""
+    assert sorted(path.name for path in (folder / "pages").iterdir()) == sorted(pages)
+    for title, file in re.findall(r"^(The .*|Notes): (/.*)$", said, re.MULTILINE):
+        assert Path(file).is_file(), f"{title} is not at {file}"
+    for title, file in (
+        *((title, f"pages/{name}.html") for name, title in kit.PAGES.items()),
+        ("Notes", "pages/notes.pdf"),
+        ("The quiz", "template/workshop/quiz"),
+    ):
+        assert f"\n{title}: {folder / file}\n" in said
+    assert (folder / "pages/slides.html").read_text() == "what slides.html says"
+    for kind in ("exercises/*/task.md", "solutions/*/solution.md", "results/recordings/*.cast", "ladder/*/Dockerfile"):
+        carried, there = (
+            {p.relative_to(root / "workshop") for p in (root / "workshop").glob(kind)}
+            for root in (folder / "template", TEMPLATE)
+        )
+        assert carried == there != set(), f"the kit does not carry workshop/{kind}"
+    template = folder / "template"
+    command = [*alone, str(template / "workshop/quiz")]
+    asked = subprocess.run(command, input="b\nd\n", capture_output=True, text=True, timeout=60, check=False)
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert "\nScore: 2 of 2 so far.\n" in asked.stdout
+    if "--laptop" in (template / "workshop/check.py").read_text():
+        command = [*alone, str(template / "workshop/check"), "--laptop"]
+        ready = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert "Docker" in ready.stdout, ready.stdout + ready.stderr
+
+
 @pytest.mark.container
 @pytest.mark.slow
 def test_the_kit_works_without_a_network(
@@ -211,7 +245,9 @@ def test_the_kit_works_without_a_network(
     cookiecutter.write_text(cookiecutter.read_text().replace(CONTEXT["__base_image"], base))
     subprocess.run(["git", "init", "--quiet", fork], check=True)
     (fork / "workshop/build").mkdir()
-    (fork / "workshop/build/handout.html").write_text("<p>The handout</p>")
+    pages = [*(f"{name}.html" for name in kit.PAGES), "notes.pdf"]
+    for file in (*pages, "an-older-kit.zip"):
+        (fork / "workshop/build" / file).write_text(f"what {file} says")
     text = f"FROM {base_image(PYTHONS[0])}\nLABEL kit={token}\nRUN touch /{token}\n"
     docker("build", f"--tag={base}", f"--label={LABEL}", "-", text=text)
     # The full image is as large as all else, and packed in the same way.
@@ -237,7 +273,7 @@ def test_the_kit_works_without_a_network(
         address = re.search(r"^The service answers at http://127\.0\.0\.1:(\d+)/$", used.stdout, re.MULTILINE)
         assert address
         assert page(int(address[1])) == "<p>Hello, World!</p>"
-        assert f"The handout: {room / name}/handout/handout.html\n" in used.stdout
+        _all_is_there_and_runs(room / name, pages, used.stdout, alone)
         service = f"{name}:{kit.SERVICE}"
         assert docker("image", "inspect", "--format", "{{.Config.Labels.kit}}", service) == token
         for environment in ("template", kit.SERVICE):

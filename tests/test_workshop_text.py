@@ -15,8 +15,8 @@ from workshop.instructions import explained, explanations, used
 from workshop.ladder import rungs
 
 WORKSHOP = TEMPLATE / "workshop"
-# To look things up in; nobody teaches them.
-REFERENCE = {"glossary", "solutions"}
+# To look things up in, or to be asked; nobody teaches them.
+REFERENCE = {"glossary", "quiz", "solutions"}
 
 # ---- instructions ----
 

@@ -26,6 +26,7 @@ from workshop.chapters import PLANS, chapters
 from workshop.instructions import Explanation, explained
 from workshop.ladder import Rung, rungs
 from workshop.measure import facts_line
+from workshop.quiz import questions
 
 HERE = Path(__file__).parent
 # What a table calls a change. Sizes and counts are the same in each run, times are not.
@@ -33,6 +34,8 @@ EXACT, NOISY = 0.01, 0.25
 # The hashes of a lock: of each package only the first is printed, and of that only the beginning.
 HASHES = re.compile(r"(--hash=sha256:\w{8})\w+(?: \\\n +--hash=\S+)*")
 SPACE, MINUS, TIMES = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+# What participants fill in by hand, printed beside the handout.
+SHEETS = ("worksheet", "feedback")
 CHARTS = {
     "sizes": "Size of the image at each rung, layer by layer",
     "start": "Time from the start of the container to its first answer, at each rung",
@@ -222,6 +225,7 @@ def environment(path: Path) -> Environment:
 
     jinja = page.jinja(finalize=measured)
     jinja.filters |= {"less_than": less_than, "times": times, "language": language}
+    jinja.filters |= {"inline": page.parser().renderInline, "slug": page.slug}
     jinja.globals |= {
         **by_name,
         "rungs": list(by_name.values()),
@@ -230,6 +234,7 @@ def environment(path: Path) -> Environment:
         "plans": PLANS,
         "contract": {number: row["title"] for number, row in below["rows"].items()},
         "exercises": list(exercises()),
+        "quiz": questions(),
         "charts": CHARTS,
         "recordings": recordings(),
         "header": header,
@@ -259,25 +264,32 @@ def fill(jinja: Environment, name: str = "handout.md") -> str:
 
 
 def main() -> int:
-    """Make the page, and the PDF where there is a browser that prints it."""
+    """Make the page and the sheets, and their PDFs where there is a browser that prints them."""
     options = argparse.ArgumentParser(description="Make the handout.")
     options.add_argument("--results", type=Path, default=HERE / "results/ladder.json", help="what was measured")
-    options.add_argument("--output", type=Path, default=HERE / "build", help="folder for handout.html and handout.pdf")
+    options.add_argument("--output", type=Path, default=HERE / "build", help="folder for the pages and their PDFs")
     arguments = options.parse_args()
     try:
-        text = fill(environment(arguments.results))
+        jinja = environment(arguments.results)
+        text = fill(jinja)
+        sheets = {name: page.web_page(fill(jinja, f"{name}.md"), contents=False) for name in SHEETS}
     except FileNotFoundError as error:
         sys.exit(f"handout: {error.filename} is not there; `make workshop` measures the ladder")
     except HandoutError as error:
         sys.exit(f"handout: {error}")
 
     arguments.output.mkdir(parents=True, exist_ok=True)
-    html = arguments.output / "handout.html"
-    html.write_text(page.web_page(text, player=page.fetch_player(), recordings=recordings()), encoding="utf-8")
-    print(f"{html}: {html.stat().st_size / 1e6:.1f} MB")
+    pages = {"handout": page.web_page(text, player=page.fetch_player(), recordings=recordings()), **sheets}
+    for name, html in pages.items():
+        path = arguments.output / f"{name}.html"
+        path.write_text(html, encoding="utf-8")
+        print(f"{path}: {do_filesizeformat(path.stat().st_size)}")
     if program := page.browser():
         page.pdf(program, text, arguments.output / "handout.pdf")
         print(arguments.output / "handout.pdf")
+        for name, html in sheets.items():
+            page.printed(program, html, arguments.output / f"{name}.pdf")
+            print(arguments.output / f"{name}.pdf")
     else:
         print("No PDF: that takes Chromium, Chrome or Edge; or print the page from any browser.")
     return 0

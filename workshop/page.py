@@ -106,6 +106,8 @@ def web_page(
     pages: Mapping[str, int] | None = None,
     player: Player | None = None,
     recordings: Mapping[str, str] | None = None,
+    *,
+    contents: bool = True,
 ) -> str:
     """Return the page; with what plays its recordings, or for print with the page of each chapter in the contents."""
     body = parser().render(text).replace("<table>", f"{SCROLLS}<table>").replace("</table>", "</table></div>")
@@ -119,6 +121,7 @@ def web_page(
             head=head,
             headings=re.findall(r'<h([23]) id="(.*?)">(.*?)</h', body),
             pages=pages,
+            contents=contents,
             player=player,
             recordings=json.dumps(recordings or {}).replace("<", "\\u003c"),
             chapters=[(re.findall(r'id="(.*?)"', chapter)[0], chapter) for chapter in chapters],
