@@ -113,7 +113,9 @@ def test_every_rung_has_its_change_and_its_numbers_on_slides(deck: list[Slide]) 
         assert any('<pre class="code' in slide.body for slide in own), f"rung {rung.number} shows no file"
         assert len(re.sub(r"<[^>]+>", "", "".join(own[0].notes))) > 100, f"rung {rung.number} has nothing to say"
         if told["below"]:
-            numbers = "".join(slide.body for slide in deck if slide.title.startswith(f"{told['title']}: before and now"))
+            numbers = "".join(
+                slide.body for slide in deck if slide.title.startswith(f"{told['title']}: before and now")
+            )
             for _, _, now, _ in told["changes"]:
                 assert f">{now}<" in numbers, f"rung {rung.number} does not say {now}"
             assert numbers.count("<li>") == len(rung.claims) + 1
