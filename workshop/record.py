@@ -61,7 +61,7 @@ LOOKS = {
     "compiled": ("docker exec hello ls __pycache__ /usr/local/lib/python3.14/json/__pycache__",),
     "sealed": (
         "docker exec hello pip --version",
-        "docker inspect --format '{{range $name, $value := .Config.Labels}}{{println $name $value}}{{end}}' hello:sealed",
+        "docker inspect --format '{{json .Config.Labels}}' hello:sealed",
     ),
     "limits": (f"curl --silent --include http://localhost:{PORT}/healthz; echo",),
     "log": ("docker logs hello | tail -2",),
