@@ -145,7 +145,7 @@ def test_nothing_of_jinja_and_no_link_is_left(deck: list[Slide]) -> None:
     html = web_page(deck)
 
     assert not re.search(r"\{%|\{\{ ?\w+[^.]", re.sub(r"<(pre|code|style|script)\b.*?</\1>", "", html, flags=re.DOTALL))
-    assert not re.search(r"<(a|link|iframe|img)\b|<script \w|@import|url\(|https?://(?!localhost|127)", html.lower())
+    assert not re.search(r"<(a|link|iframe|img)\b|<script \w|@import|url\(", html.lower())
 
 
 def test_a_chart_of_bars_says_what_was_measured() -> None:
@@ -165,6 +165,8 @@ def test_a_long_change_is_cut_to_what_matters() -> None:
     assert what_matters(" # why\n+USER 10001\n CMD x", "Dockerfile") == "+USER 10001\n CMD x"
     lock = "\n".join(f"+package-{number}==1" for number in range(30))
     assert what_matters(lock, "requirements.txt").splitlines()[-2:] == ["+package-7==1", "  …"]
+    code = "+import os\n+# why\n" + "\n".join(f"+a = {number}" for number in range(30))
+    assert what_matters(code, "app.py").splitlines()[0] == "+a = 0"
     assert instructions("# why\nFROM a\nRUN b \\\n && c\n\nCMD d\n") == "FROM a\nRUN b …\nCMD d\n"
 
 
