@@ -64,8 +64,8 @@ LOOKS = {
         "docker inspect --format '{{json .Config.Labels}}' hello:sealed",
     ),
     "limits": (f"curl --silent --include http://localhost:{PORT}/healthz; echo",),
-    "log": ("docker logs hello | tail -2",),
-    "template": ("docker exec hello touch app/views.py", "docker logs hello | tail -2"),
+    "log": ("docker logs hello | grep status",),
+    "template": ("docker exec hello touch app/views.py", "docker logs hello | grep status"),
     "distroless": ("docker exec hello sh",),
 }
 
