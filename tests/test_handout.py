@@ -402,7 +402,7 @@ def test_each_page_of_the_pdf_has_its_number(printed: PdfReader) -> None:
     count = len(printed.pages)
     [title] = re.findall(r"^# (.*)$", SOURCE, re.MULTILINE)
 
-    assert 15 < count < 60
+    assert 15 < count < 90
     for number, sheet in enumerate(printed.pages, start=1):
         text = sheet.extract_text()
         assert f"{number} of {count}" in text
