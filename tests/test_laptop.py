@@ -62,7 +62,7 @@ LINUX = Seen(
     free_bytes=80 * 10**9,
     now=NOW,
 )
-# The kernel's name, and that Docker Desktop's engine says so of itself: github.com/docker/for-win/issues/13939
+# The kernel: github.com/MicrosoftDocs/WSL/issues/1584; the engine: github.com/docker/for-win/issues/13939
 WSL = replace(
     LINUX,
     release="5.15.167.4-microsoft-standard-WSL2",
@@ -144,7 +144,7 @@ BAD = {
         "xcode-select --install",
     ),
     "line ends of Windows": (replace(WSL, carriage_returns=True), "Git", "Windows line ends", "core.autocrlf input"),
-    # The kernel of version 1 has a capital letter: github.com/microsoft/WSL/issues/4555
+    # The kernel of version 1 has a capital letter: github.com/paulirish/git-open/pull/158
     "WSL 1": (replace(WSL, release="4.4.0-19041-Microsoft"), "WSL", "version 1", "wsl --set-version"),
     # ---- engine ----
     "no docker on Linux": (
@@ -234,6 +234,7 @@ BAD = {
         "nobody responds at DOCKER_HOST=tcp://10.0.0.7:2375",
         "unset DOCKER_HOST",
     ),
+    # github.com/podman-container-tools/podman/issues/22439
     "Podman": (
         without_engine(LINUX, "Cannot connect to Podman. Please verify your connection to the Linux system"),
         "Docker",
