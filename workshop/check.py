@@ -16,6 +16,7 @@ import time
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -226,7 +227,7 @@ def judge(exercise: Exercise, contract: Contract, port: int | None, progress: Pr
         judgement.add(PAGE_ROW, "Good and bad requests get the right answers", *problem)
     for probe in (PROBES[name] for name in exercise.probes):
         progress.step(f"Trying: {probe.title} …")
-        seen = _asked(probe.ask, Asked(engine.Image(tag, port), folder))
+        seen = asked(probe.ask, Asked(engine.Image(tag, port), folder))
         judgement.add(probe.name, probe.title, seen, probe.lesson)
     # What is red has a cause, and each row that the cause touches would say it once more, some after a minute.
     if judgement.failed:
@@ -243,7 +244,7 @@ def judge(exercise: Exercise, contract: Contract, port: int | None, progress: Pr
         with TemporaryDirectory(prefix="check-") as parent:
             # Without what is large and must not be shipped anyway.
             copy = shutil.copytree(folder, Path(parent) / folder.resolve().name, ignore=NOT_COPIED, symlinks=True)
-            seen = _asked(ask, copy, tag, exercise.build_options(copy))
+            seen = asked(ask, copy, tag, exercise.build_options(copy))
         judgement.add(number, "", seen, contract.tests[name].lesson)
     return judgement
 
@@ -262,26 +263,29 @@ def ask_the_contract(exercise: Exercise, contract: Contract, image: engine.Image
         )
 
 
-def _asked(ask: Callable[..., str | None], *given: object) -> str | None:
+def asked(ask: Callable[..., str | None], *given: object) -> str | None:
+    """Return what a question finds wrong; that it could not be asked is wrong as well."""
     try:
         return ask(*given)
-    except engine.DockerError as error:
-        return f"it could not be tried: {str(error).strip().splitlines()[-1]}"
+    except (engine.DockerError, OSError, HTTPException) as error:
+        return f"it could not be tried: {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
 
 
 def show(judgement: Judgement, title: str, repaired: str, work: Work) -> None:
     """Print the scorecard and the next thing to fix, or else that all is repaired."""
-    asked = [row for row in judgement.rows if row["status"] != "not run"]
-    statuses = [row["status"] for row in asked]
+    shown = [row for row in judgement.rows if row["status"] != "not run"]
+    statuses = [row["status"] for row in shown]
     passed = statuses.count("passed")
     title = f"{title}: {passed} of {passed + statuses.count('failed')} rows passed"
     table = Table("Row", "What is asked", "Verdict", "Reason", title=title, title_justify="left")
-    for row in asked:
+    for row in shown:
         style = STYLES.get(row["status"], "dim")
         reason = row["reason"].partition("\n")[0]
         table.add_row(str(row["number"]), row["title"], Text(row["status"], style), Text(reason))
     console.print(table)
-    for name, finding in list(judgement.failed.items())[:1]:
+    # The lowest row first, probes after all rows.
+    first = sorted(judgement.failed.items(), key=lambda item: (not item[0].isdigit(), item[0].zfill(2)))[:1]
+    for name, finding in first:
         what = f"row {name}" if name.isdigit() else name
         console.print(f"The next thing to fix: {what}", style="bold yellow")
         said = {"Seen": finding.seen, "Why": finding.lesson.why, "Fix": finding.lesson.fix}
