@@ -523,7 +523,10 @@ def test_the_first_failed_row_is_fixed_first(capsys: pytest.CaptureFixture[str],
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(DockerError("docker run: exit code 1\nno space left"), "no space left"), (TimeoutError(), "TimeoutError")],
+    [
+        (DockerError("docker run: exit code 1\nno space left\n\nRun 'docker run --help' for more"), "no space left"),
+        (TimeoutError(), "TimeoutError"),
+    ],
 )
 def test_what_cannot_be_tried_is_red_and_says_why(error: Exception, said: str) -> None:
     def ask() -> str | None:

@@ -141,8 +141,13 @@ def require_answer(image: engine.Image, work: Work) -> tuple[int, str]:
                 )
                 raise CheckError(_with_hints(f"{why}. The end of its log:\n{_end(container)}", work)) from error
     except engine.DockerError as error:
-        said = str(error).strip().splitlines()[-1]
-        raise CheckError(_with_hints(f"the container does not start: {said}", work)) from error
+        raise CheckError(_with_hints(f"the container does not start: {_reason(error)}", work)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that says what is wrong: docker may end with advice on its own options."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not re.match(r"(Run|See) 'docker", line)]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _end(container: engine.Container) -> str:
@@ -229,7 +234,7 @@ def judge(exercise: Exercise, contract: Contract, port: int | None, progress: Pr
         progress.step(f"Trying: {probe.title} …")
         seen = asked(probe.ask, Asked(engine.Image(tag, port), folder))
         judgement.add(probe.name, probe.title, seen, probe.lesson)
-    # What is red has a cause, and each row that the cause touches would say it once more, some after a minute.
+    # What is red has a cause, and each row that the cause touches would say it again, some after a minute.
     if judgement.failed:
         judgement.later = exercise.rows
         return judgement
@@ -268,7 +273,7 @@ def asked(ask: Callable[..., str | None], *given: object) -> str | None:
     try:
         return ask(*given)
     except (engine.DockerError, OSError, HTTPException) as error:
-        return f"it could not be tried: {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
+        return f"it could not be tried: {_reason(error)}"
 
 
 def show(judgement: Judgement, title: str, repaired: str, work: Work) -> None:
