@@ -23,6 +23,7 @@ from tests.conftest import LABEL, PYTHONS, TEMPLATE, docker, free_port
 from tests.readme import blocks
 from tools.contract import Contract, ContractError, Lesson, baked
 from tools.engine import LABEL as CONTRACT_LABEL
+from tools.engine import DockerError
 from workshop import check
 from workshop.balancer import Balancer
 from workshop.check import Judgement
@@ -508,7 +509,7 @@ def test_a_lesson_is_read_from_a_docstring() -> None:
 
 def test_the_first_failed_row_is_fixed_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     judgement = Judgement(later=frozenset({12}))
-    for row in range(1, 12):
+    for row in (*range(4, 12), *range(1, 4)):
         problem = f"seen {row}\nmore" if row in {3, 9} else None
         judgement.add(row, "", problem, Lesson(f"why {row}", f"fix {row}"))
 
@@ -518,6 +519,20 @@ def test_the_first_failed_row_is_fixed_first(capsys: pytest.CaptureFixture[str],
     assert printed.startswith("mine: 9 of 11 rows passed ")
     told = "Seen: seen 3\nmore\nWhy:  why 3\nFix:  fix 3\nAsked when that is green: row 12\n"
     assert printed.endswith(f"The next thing to fix: row 3\n{told}")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (DockerError("docker run: exit code 1\nno space left\n\nRun 'docker run --help' for more"), "no space left"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_what_cannot_be_tried_is_red_and_says_why(error: Exception, said: str) -> None:
+    def ask() -> str | None:
+        raise error
+
+    assert check.asked(ask) == f"it could not be tried: {said}"
 
 
 def test_a_row_that_cannot_be_judged_here_is_not_called_repaired() -> None:

@@ -49,7 +49,7 @@ class Balancer:
             thread.join()
 
     def add(self, port: int) -> None:
-        """Send to one more replica, which must be ready."""
+        """Send to another replica, which must be ready."""
         self.failed_looks[port] = 0
         thread = threading.Thread(target=self._look, args=(port,))
         self._threads.append(thread)

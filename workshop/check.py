@@ -16,6 +16,7 @@ import time
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -140,8 +141,13 @@ def require_answer(image: engine.Image, work: Work) -> tuple[int, str]:
                 )
                 raise CheckError(_with_hints(f"{why}. The end of its log:\n{_end(container)}", work)) from error
     except engine.DockerError as error:
-        said = str(error).strip().splitlines()[-1]
-        raise CheckError(_with_hints(f"the container does not start: {said}", work)) from error
+        raise CheckError(_with_hints(f"the container does not start: {_reason(error)}", work)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that says what is wrong: docker may end with advice on its own options."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not re.match(r"(Run|See) 'docker", line)]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _end(container: engine.Container) -> str:
@@ -226,9 +232,9 @@ def judge(exercise: Exercise, contract: Contract, port: int | None, progress: Pr
         judgement.add(PAGE_ROW, "Good and bad requests get the right answers", *problem)
     for probe in (PROBES[name] for name in exercise.probes):
         progress.step(f"Trying: {probe.title} …")
-        seen = _asked(probe.ask, Asked(engine.Image(tag, port), folder))
+        seen = asked(probe.ask, Asked(engine.Image(tag, port), folder))
         judgement.add(probe.name, probe.title, seen, probe.lesson)
-    # What is red has a cause, and each row that the cause touches would say it once more, some after a minute.
+    # What is red has a cause, and each row that the cause touches would say it again, some after a minute.
     if judgement.failed:
         judgement.later = exercise.rows
         return judgement
@@ -243,7 +249,7 @@ def judge(exercise: Exercise, contract: Contract, port: int | None, progress: Pr
         with TemporaryDirectory(prefix="check-") as parent:
             # Without what is large and must not be shipped anyway.
             copy = shutil.copytree(folder, Path(parent) / folder.resolve().name, ignore=NOT_COPIED, symlinks=True)
-            seen = _asked(ask, copy, tag, exercise.build_options(copy))
+            seen = asked(ask, copy, tag, exercise.build_options(copy))
         judgement.add(number, "", seen, contract.tests[name].lesson)
     return judgement
 
@@ -262,26 +268,29 @@ def ask_the_contract(exercise: Exercise, contract: Contract, image: engine.Image
         )
 
 
-def _asked(ask: Callable[..., str | None], *given: object) -> str | None:
+def asked(ask: Callable[..., str | None], *given: object) -> str | None:
+    """Return what a question finds wrong; that it could not be asked is wrong as well."""
     try:
         return ask(*given)
-    except engine.DockerError as error:
-        return f"it could not be tried: {str(error).strip().splitlines()[-1]}"
+    except (engine.DockerError, OSError, HTTPException) as error:
+        return f"it could not be tried: {_reason(error)}"
 
 
 def show(judgement: Judgement, title: str, repaired: str, work: Work) -> None:
     """Print the scorecard and the next thing to fix, or else that all is repaired."""
-    asked = [row for row in judgement.rows if row["status"] != "not run"]
-    statuses = [row["status"] for row in asked]
+    shown = [row for row in judgement.rows if row["status"] != "not run"]
+    statuses = [row["status"] for row in shown]
     passed = statuses.count("passed")
     title = f"{title}: {passed} of {passed + statuses.count('failed')} rows passed"
     table = Table("Row", "What is asked", "Verdict", "Reason", title=title, title_justify="left")
-    for row in asked:
+    for row in shown:
         style = STYLES.get(row["status"], "dim")
         reason = row["reason"].partition("\n")[0]
         table.add_row(str(row["number"]), row["title"], Text(row["status"], style), Text(reason))
     console.print(table)
-    for name, finding in list(judgement.failed.items())[:1]:
+    # The lowest row first, probes after all rows.
+    first = sorted(judgement.failed.items(), key=lambda item: (not item[0].isdigit(), item[0].zfill(2)))[:1]
+    for name, finding in first:
         what = f"row {name}" if name.isdigit() else name
         console.print(f"The next thing to fix: {what}", style="bold yellow")
         said = {"Seen": finding.seen, "Why": finding.lesson.why, "Fix": finding.lesson.fix}

@@ -183,7 +183,7 @@ MISTAKES = (
         "a .dockerignore that lists what stays out",
         _of(7),
         _listed,
-        "your .dockerignore names what must stay out, and tomorrow there is one thing more. Begin it with a line `*`,"
+        "your .dockerignore names what must stay out, and tomorrow there is another thing. Begin it with a line `*`,"
         " and let in what the image needs: `!app.py`.",
     ),
     Mistake(
@@ -244,7 +244,7 @@ MISTAKES = (
         "more workers against a lack of memory",
         _of("memory"),
         lambda work, _: work.workers >= 3 and "preload" not in work.command,
-        "each worker loads a table of its own, so more workers need more memory, not less. Load it before the fork"
+        "each worker loads its own table, so more workers need more memory, not less. Load it before the fork"
         " (--preload), start two workers, and give them threads.",
     ),
     Mistake(

@@ -78,7 +78,7 @@ def readiness(asked: Asked) -> str | None:
             return f"without the database, {error}"
         for arguments, wanted, when in (
             (("--detach", container.identity, "python3", "-c", LISTEN), 200, "with the database back"),
-            ((container.identity, "python3", "-c", END_LISTENER), 503, "with the database gone once more"),
+            ((container.identity, "python3", "-c", END_LISTENER), 503, "with the database gone again"),
         ):
             engine.run("exec", *arguments)
             deadline = time.monotonic() + 30
