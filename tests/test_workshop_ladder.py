@@ -113,7 +113,7 @@ CLAIMS: dict[tuple[int, str], tuple[Assertion, ...]] = {
         Ratio("bytes", 1),
         Ratio("compressed_bytes", 1),
     ),
-    (5, "The start is slower: the compiled standard library was part of that."): (Grows("start_ms", 1.5),),
+    (5, "The start is slower: the compiled standard library was part of that."): (Grows("start_cpu_ms", 1.5),),
     (6, "The image is safer: the service is not root, and cannot change its code."): (
         Green((1,)),
         Becomes("can_change_its_code", False),
@@ -148,7 +148,7 @@ CLAIMS: dict[tuple[int, str], tuple[Assertion, ...]] = {
     (13, "The project is safer: its tests refuse whatever is shipped by mistake, or built in another way each time."): (
         Green((7, 11)),
     ),
-    (13, "A health probe is cheaper: it costs less than half of the CPU time."): (Ratio("probe_cpu_ms", 0.5),),
+    (13, "A health probe is cheaper: it costs less than two thirds of the CPU time."): (Ratio("probe_cpu_ms", 2 / 3),),
     (14, "The image is smaller than half of the one before."): (Ratio("bytes", 0.5), Ratio("compressed_bytes", 0.5)),
     (14, "A scanner sees less than half of the packages."): (Ratio("packages", 0.5),),
 }
@@ -438,6 +438,8 @@ def test_nothing_of_another_machine_is_kept(measured: list[int], monkeypatch: py
 
 # The tests of the contract that the claims speak of, where a row has others that take long; of other rows, all tests.
 RUNNING = {
+    11: "test_two_builds_of_one_source_give_the_same_layers",
+    12: "test_an_oversize_body_is_refused",
     15: "test_it_becomes_healthy_soon",
     16: "test_a_stop_lets_requests_in_flight_finish",
 }

@@ -263,7 +263,8 @@ class Measurement:
         contract = Contract.of(bake(self.folder / f"contract-{self.rung.label}", answers))
         tests = [test for test in contract.tests.values() if not only or {test.module, test.name} & {*only}]
         image, port = (self.tag, PORT) if self.rung.bake is None else (None, None)
-        variables = {"PYTHONPATH": str(HERE), **({} if image or only else {"PROXY_IMAGE": rollout.proxy_image()})}
+        proxied = image is None and any(test.module == "test_proxy" for test in tests)
+        variables = {"PYTHONPATH": str(HERE), **({"PROXY_IMAGE": rollout.proxy_image()} if proxied else {})}
         with patch.dict(os.environ, variables):
             card = contract.judge(image, tests, port, plugins=("once",)).card
         self.result |= {"rows_passed": card["passed"], "rows_applicable": card["applicable"], "rows": rows(card)}
