@@ -83,8 +83,9 @@ RUN_BY = {
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",
+        "make recordings": "tests/test_recordings.py",
         "make kit": "tests/test_workshop_kit.py",
-        "workshop/check FOLDER": "tests/test_workshop_kit.py",
+        "workshop/check FOLDER": "tests/test_workshop_exercises.py",
         "workshop/quiz": "tests/test_quiz.py",
     },
 }

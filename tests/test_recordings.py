@@ -5,9 +5,9 @@ import json
 import re
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tests.conftest import TEMPLATE, docker, skip_or_fail
 from workshop import page
 from workshop.casts import RECORDINGS, commands, events, header, plain, recordings
 from workshop.handout import environment, fill
-from workshop.ladder import rungs
+from workshop.ladder import Rung, rungs
 
 if sys.platform == "win32":
     pytest.skip("sessions are typed into bash on a terminal, which pexpect opens", allow_module_level=True)
@@ -55,7 +55,7 @@ def test_a_recording_is_an_asciicast(name: str) -> None:
     moments = [moment for moment, _, _ in happened]
     assert moments[0] == 0
     assert moments == sorted(moments), "time runs backwards"
-    pauses = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(moments)]
     assert max(pauses) < IDLE + 0.5, "somebody waits longer than is of use"
     assert len(CASTS[name].encode()) < 60_000
 
@@ -78,7 +78,7 @@ def test_a_recording_tells_nothing_of_a_machine(name: str) -> None:
 
 
 @pytest.mark.parametrize("rung", rungs(), ids=lambda rung: rung.label)
-def test_a_recorded_rung_ran_as_it_was_measured(rung: record.Rung) -> None:
+def test_a_recorded_rung_ran_as_it_was_measured(rung: Rung) -> None:
     text = plain(CASTS[f"rung-{rung.name}"])
     results = json.loads((TEMPLATE / "workshop/results/ladder.json").read_text(encoding="utf-8"))["rungs"]
 
@@ -267,8 +267,9 @@ def test_a_phone_shows_a_recording_at_a_size_that_can_be_read(tab: Browser, play
     tab.evaluate(START.replace("NAME", "rung-slim").replace("TEXT", "docker build -t hello:slim"))
 
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
-    box, inner, size = tab.evaluate("""(box => [box.clientWidth, box.scrollWidth,
-        parseFloat(getComputedStyle(box.querySelector('.ap-term-text')).fontSize)])(document.querySelector('#rung-slim .scroll'))""")
+    box, inner, size = tab.evaluate("""(box => [
+        box.clientWidth, box.scrollWidth, parseFloat(getComputedStyle(box.querySelector('.ap-term-text')).fontSize)
+    ])(document.querySelector('#rung-slim .scroll'))""")
     assert size >= 10
     assert inner > box, "it is cut off instead of being scrolled"
 

@@ -3,9 +3,9 @@
     python -m workshop.record           all sessions whose recording is not there, or has other commands
     python -m workshop.record NAME …    these, whatever is there
 
-What is typed at a rung is told here; what is typed at an exercise stands below "See it" in its task, and its solution is
-then judged by `workshop/check`. A recording is an asciicast (https://docs.asciinema.org/manual/asciicast/v2/) with a
-marker at each command. Needs a Docker Engine, bash, and port 5000 free.
+What is typed at a rung is told here; what is typed at an exercise stands below "See it" in its task, and its solution
+is then judged by `workshop/check`. A recording is an asciicast (https://docs.asciinema.org/manual/asciicast/v2/) with
+a marker at each command. Needs a Docker Engine, bash, and port 5000 free.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import pexpect
 
 from tools import engine
 from tools.baking import TEMPLATE, copy_template
-from workshop.casts import RECORDINGS, commands
+from workshop.casts import RECORDINGS, commands, header
 from workshop.ladder import HERE, PORT, PYTHON, Rung, assemble, rungs
 from workshop.measure import provide_base_images
 
@@ -58,6 +58,14 @@ LOOKS = {
     "user": ("docker exec hello id", "docker exec hello touch app.py"),
     "server": ("docker exec hello head -c 60 /proc/1/cmdline | tr '\\0' ' '; echo",),
     "locked": ("grep -c sha256 requirements.txt",),
+    "compiled": ("docker exec hello ls __pycache__ /usr/local/lib/python3.14/json/__pycache__",),
+    "sealed": (
+        "docker exec hello pip --version",
+        "docker inspect --format '{{json .Config.Labels}}' hello:sealed",
+    ),
+    "limits": (f"curl --silent --include http://localhost:{PORT}/healthz; echo",),
+    "log": ("docker logs hello | grep status",),
+    "template": ("docker exec hello touch app/views.py", "docker logs hello | grep status"),
     "distroless": ("docker exec hello sh",),
 }
 
@@ -78,6 +86,10 @@ class Session:
     def path(self) -> Path:
         """Return where its recording is."""
         return RECORDINGS / f"{self.name}.cast"
+
+    def told_by(self, cast: str) -> bool:
+        """Tell whether a recording is of these commands, under this title."""
+        return (commands(cast), header(cast)["title"]) == (self.commands, self.title)
 
 
 def of_rung(rung: Rung) -> Session:
@@ -233,7 +245,7 @@ def main() -> int:
         stand_ins = provide_base_images(PYTHON)
         try:
             for session in [every[name] for name in names] or every.values():
-                if names or not session.path.exists() or commands(session.path.read_text()) != session.commands:
+                if names or not session.path.exists() or not session.told_by(session.path.read_text(encoding="utf-8")):
                     print(f"{session.name} …", flush=True)
                     session.path.write_text(record(session), encoding="utf-8")
         finally:

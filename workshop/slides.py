@@ -1,8 +1,8 @@
 """`make handout` makes slides too: from the chapters of the handout, with what their macros say in slides.jinja.
 
-A heading begins a slide, and so does what no longer fits on one. On the slide stand lists, tables, code, charts, what is
-quoted, and of each definition its first sentence. Paragraphs, whole definitions and what stands in an aside are the notes
-of the speaker.
+A heading begins a slide, and so does what no longer fits on one. On the slide stand lists, tables, code, charts, what
+is quoted, and of each definition its first sentence. Paragraphs, whole definitions and what stands in an aside are the
+notes of the speaker.
 """
 
 import argparse
@@ -28,8 +28,9 @@ CODE_LINES, TITLE_WIDTH, TEXT_WIDTH, CODE_WIDTH, LEAD_WIDTH = 17, 60, 84, 100, 7
 LINE, CODE_LINE, LEAD_LINE, ROW = 36, 25, 42, 44
 # What fills so little of a slide is drawn so much larger. It may take more lines then, hence nearly the square.
 LARGER = ((0.52, 1.3), (0.7, 1.15), (1, 1))
-# Of a file that is no Dockerfile, these lines of a change are enough to see what it is.
-ENOUGH = 8
+# Lines that are enough to see what changed in code, and in a list; an import or a remark is not what matters.
+ENOUGH = {".py": CODE_LINES - 1, ".txt": 8}
+ASIDE = re.compile(r"[+-]\s*(#|import |from .* import |\"\"\"|$)")
 # Characters that a sentence needs to stand alone.
 SHORT = 45
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z“*`])")
@@ -78,11 +79,12 @@ class Slide:
 
 
 def what_matters(lines: str, name: str) -> str:
-    """Return the lines of a diff that a slide shows: without context if that is too much, and of a list the beginning."""
+    """Return the lines of a diff that a slide shows: if it is long, without context, and of a list the beginning."""
     split = lines.split("\n")
     if not name.endswith("Dockerfile"):
-        changed = [line for line in split if re.match(r"[+-] *[^ #]", line)]
-        return "\n".join([*changed[:ENOUGH], "  …"] if len(changed) > ENOUGH else split)
+        enough = ENOUGH.get(Path(name).suffix, CODE_LINES - 1)
+        changed = [line for line in split if line[:1] in "+-" and not ASIDE.match(line)]
+        return "\n".join([*changed[:enough], "  …"] if len(split) > enough else split)
     split = [line for line in split if not re.match(r"  *#", line)]
     if len(split) <= CODE_LINES:
         return "\n".join(split)
@@ -118,7 +120,8 @@ def written(path: Path) -> str:
     """Return the slides in Markdown: the handout's environment, in which the macros of the slides take precedence."""
     jinja, results = environment(path), json.loads(path.read_text(encoding="utf-8"))
     jinja.filters |= {"what_matters": what_matters, "instructions": instructions}
-    title, lead = re.findall(r"^# (.*)\n\n((?:.+\n)+)", (HERE / "handout.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
+    frame = (HERE / "handout.md").read_text(encoding="utf-8")
+    title, lead = re.findall(r"^# (.*)\n\n((?:.+\n)+)", frame, re.MULTILINE)[0]
     jinja.globals |= {
         "title": title,
         "lead": lead,
@@ -228,7 +231,8 @@ class Deck:
                 table = (f'<div class="table"><table>{self.html(head)}<tbody>', "</tbody></table></div>")
                 for row in children(body):
                     cells = [token.content for token in row if token.type == "inline"]
-                    tall = max(lines(cell, TEXT_WIDTH // len(cells)) for cell in cells)
+                    # The longest cell of a row gets at least a third of the width.
+                    tall = max(lines(cell, TEXT_WIDTH // 3) for cell in cells)
                     yield Block(self.html(row), ROW + 32 * (tall - 1), table)
             case "heading_open":
                 yield Block(self.html(group), LINE + 18)
@@ -264,7 +268,7 @@ class Deck:
 
 
 def settled(slides: Sequence[Slide]) -> list[Slide]:
-    """Return the slides without those of a text of paragraphs alone, whose notes the slide before takes, or the next."""
+    """Return the slides without those that hold nothing but notes, which the slide before takes, or the next."""
     kept: list[Slide] = []
     waiting: list[str] = []
     for slide, following in zip(slides, [*slides[1:], None], strict=True):
@@ -288,15 +292,19 @@ def paged(slide: Slide) -> list[Slide]:
     for block in slide.blocks:
         used = replace(slide, blocks=parts[-1]).height
         if parts[-1] and used + block.height > ROOM:
-            # A name of a file or a heading stays with what it is the name of.
-            moved = [parts[-1].pop()] if parts[-1][-1].html.startswith(("<p class=\"file", "<h4")) else []
+            # What has a heading of its own is not torn apart, and the name of a file stays with the file.
+            heads = [index for index, placed in enumerate(parts[-1]) if index and placed.html.startswith("<h4")]
+            if parts[-1][-1].html.startswith('<p class="file'):
+                heads.append(len(parts[-1]) - 1)
+            moved = parts[-1][heads[-1] :] if heads else []
+            parts[-1] = parts[-1][: len(parts[-1]) - len(moved)]
             parts.append(moved)
         parts[-1].append(block)
     parts = [part for part in parts if part] or [[]]
     if len(parts) == 1:
         return [replace(slide, blocks=parts[0])]
     return [
-        replace(slide, blocks=part, title=f'{slide.title} <small>{number}/{len(parts)}</small>')
+        replace(slide, blocks=part, title=f"{slide.title} <small>{number}/{len(parts)}</small>")
         for number, part in enumerate(parts, start=1)
     ]
 
