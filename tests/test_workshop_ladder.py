@@ -421,6 +421,32 @@ def test_only_what_has_changed_is_measured(measured: list[int], tmp_path: Path) 
     assert measured == [5, 5]
 
 
+def test_a_rung_that_has_moved_is_not_measured_again(measured: list[int], tmp_path: Path) -> None:
+    measure.measure([1, 2, 3], PYTHON)
+    written = json.loads((tmp_path / "ladder.json").read_text())
+    for entry in written["rungs"]:
+        entry.update(number=entry["number"] + 5, title="another")
+    (tmp_path / "ladder.json").write_text(json.dumps(written))
+
+    results = measure.measure([1, 2, 3], PYTHON)
+
+    assert measured == [1, 2, 3], "a rung was measured twice"
+    assert [(entry["number"], entry["title"]) for entry in results["rungs"]] == [
+        (rung.number, rung.title) for rung in RUNGS[:3]
+    ]
+
+
+def test_a_rung_whose_results_lack_a_column_is_measured_again(measured: list[int], tmp_path: Path) -> None:
+    measure.measure([1, 2], PYTHON)
+    written = json.loads((tmp_path / "ladder.json").read_text())
+    del written["rungs"][0]["reproducible"]
+    (tmp_path / "ladder.json").write_text(json.dumps(written))
+
+    measure.measure([1, 2], PYTHON)
+
+    assert measured == [1, 2, 1]
+
+
 @pytest.mark.parametrize("fact", ["machine", "versions"])
 def test_nothing_of_another_machine_is_kept(measured: list[int], monkeypatch: pytest.MonkeyPatch, fact: str) -> None:
     measure.measure([1, 2], PYTHON)

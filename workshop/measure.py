@@ -282,11 +282,13 @@ def known(facts: Result) -> dict[int, Result]:
     if any(before[name] != facts[name] for name in ("machine", "versions")):
         return {}
     entries = {entry["name"]: entry for entry in before["rungs"]}
-    # Numbers, titles and ideas are no part of what was measured: a rung may have moved or been reworded.
+    # Numbers, titles and ideas are no part of what was measured: a rung may have moved or been reworded. What an older
+    # version has written may lack a column.
     return {
         rung.number: {**entry, **named(rung)}
         for rung in rungs()
         if (entry := entries.get(rung.name)) and entry["digest"] == rung.digest()
+        if entry.keys() >= {name for _, name, _ in COLUMNS}
     }
 
 
