@@ -1,7 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo clean test lint bench rollout readme audit gunicorn workshop handout kit lock doctor release
+.PHONY: help setup demo clean test lint bench rollout readme audit gunicorn workshop handout recordings kit lock doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
@@ -11,7 +11,8 @@ help:
 	@echo "make doctor SERVICE=../my-service  say what an older service lacks, and how to update it"
 	@echo
 	@echo "make workshop     build, judge and measure the ladder of the workshop, and make its handout"
-	@echo "make handout      make the handout from what has been measured, as a web page and as PDF"
+	@echo "make handout      make handout and slides from what has been measured, as web pages and as PDF"
+	@echo "make recordings   record the terminals of the ladder and the exercises from real runs"
 	@echo "make kit          pack the workshop into one archive, for rooms without internet"
 	@echo
 	@echo "make bench        measure against two typical images (with wrk, throughput as well)"
@@ -65,9 +66,14 @@ rollout: setup
 workshop: setup
 	.venv/bin/python -m workshop.measure
 	.venv/bin/python -m workshop.handout
+	.venv/bin/python -m workshop.slides
 
 handout: setup
 	.venv/bin/python -m workshop.handout
+	.venv/bin/python -m workshop.slides
+
+recordings: setup
+	.venv/bin/python -m workshop.record
 
 readme: setup
 	.venv/bin/python -m tools.readme

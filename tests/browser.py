@@ -10,6 +10,25 @@ from typing import Any
 
 from workshop import page
 
+# Elements whose text stands on its ground with less contrast than the 4.5 that the Web Content Accessibility Guidelines
+# ask for: how much, and where.
+LOW_CONTRAST = """(() => {
+    const channels = colour => colour.match(/[\\d.]+/g).map(Number)
+    const light = colour => channels(colour).slice(0, 3).map(c => c / 255)
+        .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0)
+    const background = element => {
+        const colour = getComputedStyle(element).backgroundColor
+        return channels(colour)[3] === 0 ? background(element.parentElement) : colour
+    }
+    return [...document.querySelectorAll('body *')]
+        .filter(element => [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
+        .map(element => {
+            const [a, b] = [getComputedStyle(element).color, background(element)].map(light).sort((a, b) => a - b)
+            return [(b + 0.05) / (a + 0.05), element.outerHTML.slice(0, 100)]
+        }).filter(([ratio]) => ratio < 4.5)
+})()"""
+
 
 class Browser:
     """One tab of a running Chromium."""

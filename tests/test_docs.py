@@ -74,11 +74,19 @@ RUN_BY = {
         for path in sorted((TEMPLATE / "docs/recipes").glob("*.md"))
         if commands(path.read_text(encoding="utf-8"))
     },
+    "workshop/chapters/kubernetes.md": {"": "tests/test_workshop_text.py"},
+    "workshop/chapters/ladder.md": {"docker ": "tests/test_workshop_ladder.py"},
+    "workshop/worksheet.md": dict.fromkeys(
+        ("docker ", "time ", "echo ", ".venv/bin/python -m workshop.ladder ", "workshop/check ", "rm -r "),
+        "tests/test_sheets.py",
+    ),
     "workshop/README.md": {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",
+        "make recordings": "tests/test_recordings.py",
         "make kit": "tests/test_workshop_kit.py",
-        "workshop/check FOLDER": "tests/test_workshop_kit.py",
+        "workshop/check FOLDER": "tests/test_workshop_exercises.py",
+        "workshop/quiz": "tests/test_quiz.py",
     },
 }
 
@@ -209,11 +217,16 @@ def test_no_document_is_forgotten() -> None:
     """All others have nothing for their readers to type."""
     forgotten = {
         path.relative_to(TEMPLATE).as_posix()
-        for path in (*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/**/*.md"), *TEMPLATE.glob("workshop/*.md"))
+        for path in (
+            *TEMPLATE.glob("*.md"),
+            *TEMPLATE.glob("docs/**/*.md"),
+            *TEMPLATE.glob("workshop/*.md"),
+            *TEMPLATE.glob("workshop/chapters/*.md"),
+        )
         if typed(path.read_text(encoding="utf-8"))
     } - RUN_BY.keys()
-    # The commands of the handout are examples, in which the reader names a folder.
-    assert forgotten == {"workshop/handout.md"}
+    # The commands of a chapter of the handout are examples, in which the reader names a folder.
+    assert forgotten == {"workshop/chapters/why.md"}
 
 
 def test_without_make_the_commands_are_those_of_make() -> None:

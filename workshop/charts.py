@@ -42,8 +42,11 @@ def source(results: Result) -> str:
     return textwrap.fill(f"Measured {facts_line(results)}", 115)
 
 
-def sizes(results: Result) -> Figure:
-    """Draw the sizes."""
+Bars = tuple[dict[str, list[float]], list[tuple[str, str]]]
+
+
+def bars_of_sizes(results: Result) -> Bars:
+    """Return the bytes of each kind of layers, by rung, and what stands at the end of each bar."""
     parts = {
         kind: [sum(layer["bytes"] for layer in rung["layers"] if layer["kind"] == kind) for rung in results["rungs"]]
         for kind in KINDS
@@ -52,20 +55,35 @@ def sizes(results: Result) -> Figure:
         (f"{rung['bytes'] / 1e6:.0f} MB", f"{rung['compressed_bytes'] / 1e6:.0f} MB to pull")
         for rung in results["rungs"]
     ]
+    return parts, labels
+
+
+def sizes(results: Result) -> Figure:
+    """Draw the sizes."""
     note = "On disk, by what is in the layers; below each number what a registry sends. A bar with a gap is longer."
-    return bars(results, ("How large is the image?", note), parts, labels)
+    return bars(results, ("How large is the image?", note), *bars_of_sizes(results))
 
 
-def start(results: Result) -> Figure:
-    """Draw the times of start, by whether all code was compiled: row 8 of the contract."""
+def bars_of_starts(results: Result) -> Bars:
+    """Return the times of start, by whether all code was compiled (row 8), and what stands at the end of each bar."""
     times = [(rung["start_ms"], rung["rows"]["8"]["status"] == "passed") for rung in results["rungs"]]
     parts = {
         "something is compiled at every start": [0 if compiled else time or 0 for time, compiled in times],
         "all code was compiled when the image was built": [time or 0 if compiled else 0 for time, compiled in times],
     }
-    labels = [("does not start" if time is None else f"{time:.0f} ms", "") for time, _ in times]
+    return parts, [("does not start" if time is None else f"{time:.0f} ms", "") for time, _ in times]
+
+
+def start(results: Result) -> Figure:
+    """Draw the times of start."""
     note = "From the start of the process to the first answer, in a container that cannot write to its image."
-    return bars(results, ("How long until the first answer?", note), parts, labels)
+    return bars(results, ("How long until the first answer?", note), *bars_of_starts(results))
+
+
+def end_of_bars(totals: Sequence[float]) -> float:
+    """Return where the longest bar ends; one that is much longer than all others is cut off there."""
+    second, first = sorted([0.0, *totals])[-2:]
+    return 1.12 * second if 0 < OUTLIER * second < first else first
 
 
 def bars(
@@ -75,8 +93,7 @@ def bars(
     rungs = names(results)
     figure, [axes] = frame(*head, source(results), 0.4 * len(rungs) + 0.5)
     totals = [sum(values) for values in zip(*parts.values(), strict=True)]
-    second, first = sorted([0.0, *totals])[-2:]
-    end = 1.12 * second if 0 < OUTLIER * second < first else first
+    end = end_of_bars(totals)
     below = [0.0] * len(rungs)
     for (part, values), colour in zip(parts.items(), KINDS.values(), strict=False):
         # What cannot be seen needs no place in the legend.
@@ -121,7 +138,7 @@ def scorecard(results: Result) -> Figure:
     columns, lines = ([number + 0.5 for number in range(len(things))] for things in (rungs, rows))
     top.set_ticks(columns, names(results), rotation=55, ha="left", rotation_mode="anchor")
     top.tick_params(length=0)
-    axes.set_xticks(columns, [f"{rung['rows_passed']}\nof {rung['rows_applicable']}" for rung in rungs])
+    axes.set_xticks(columns, [f"{rung['rows_passed']}\n/{rung['rows_applicable']}" for rung in rungs])
     axes.set_yticks(lines, [f"{row['title']} {number:>3}" for number, row in rows.items()])
     for each in (axes, top):
         each.spines[:].set_visible(False)

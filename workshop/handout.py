@@ -1,8 +1,8 @@
 """`make handout`: the handout, from its source, the files of the ladder and what was measured on it.
 
-The source, handout.md, is a Jinja template and holds no measured number: `{{ naive.bytes }}` is one, with its unit. A
-sentence that says that something became less takes a filter, `{{ slim.bytes | less_than(naive.bytes) }}`, which stops
-the build if it did not.
+The source, handout.md with chapters/, is made of Jinja templates and holds no measured number: `{{ naive.bytes }}` is
+one, with its unit. A sentence that says that something became less takes a filter,
+`{{ slim.bytes | less_than(naive.bytes) }}`, which stops the build if it did not.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,8 +21,12 @@ from jinja2 import Environment, TemplateError
 from jinja2.filters import do_filesizeformat
 
 from workshop import page
+from workshop.casts import header, plain, recordings
+from workshop.chapters import PLANS, chapters
+from workshop.instructions import Explanation, explained
 from workshop.ladder import Rung, rungs
 from workshop.measure import facts_line
+from workshop.quiz import questions
 
 HERE = Path(__file__).parent
 # What a table calls a change. Sizes and counts are the same in each run, times are not.
@@ -30,6 +34,8 @@ EXACT, NOISY = 0.01, 0.25
 # The hashes of a lock: of each package only the first is printed, and of that only the beginning.
 HASHES = re.compile(r"(--hash=sha256:\w{8})\w+(?: \\\n +--hash=\S+)*")
 SPACE, MINUS, TIMES = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+# What participants fill in by hand, printed beside the handout.
+SHEETS = ("worksheet", "feedback")
 CHARTS = {
     "sizes": "Size of the image at each rung, layer by layer",
     "start": "Time from the start of the container to its first answer, at each rung",
@@ -84,6 +90,7 @@ MEASURES = (
     Measure("cold_build_seconds", "first build", "build", "s"),
     Measure("code_rebuild_seconds", "rebuild after an edit", "rebuild", "s"),
     Measure("start_ms", "start to first answer", "start", "ms"),
+    Measure("start_cpu_ms", "CPU time of a start", "start, CPU", "ms"),
     Measure("probe_cpu_ms", "CPU time of a health probe", "probe", "ms"),
     Measure("stop_seconds", "stop", "stop", "s"),
     Measure("packages", "packages a scanner sees", "packages", "", EXACT),
@@ -173,13 +180,13 @@ def exercises() -> Iterator[dict[str, Any]]:
         # A solution holds only what it changes.
         before = {name: text for name, text in text_files(task.parent).items() if name in after}
         told = {"task": demoted(task), "solution": demoted(solution / "solution.md")}
-        yield {**told, "before": before, "after": after}
+        yield {**told, "name": task.parent.name, "before": before, "after": after}
 
 
 # ---- what the source can say ----
 
 
-def told(rung: Rung, result: Mapping[str, Any], below: dict[str, Any]) -> dict[str, Any]:
+def told(rung: Rung, result: Mapping[str, Any], below: dict[str, Any], new: Sequence[Explanation]) -> dict[str, Any]:
     """Return what the source can say of a rung, by name."""
     values = {measure: result[measure.key] for measure in MEASURES}
     numbers = {measure.key: None if value is None else Number(value, measure) for measure, value in values.items()}
@@ -195,6 +202,7 @@ def told(rung: Rung, result: Mapping[str, Any], below: dict[str, Any]) -> dict[s
         "claims": rung.claims,
         "rows": {int(number): row for number, row in result["rows"].items()},
         "passes": f"{result['rows_passed']}{SPACE}of{SPACE}{result['rows_applicable']}",
+        "new": new,
         "below": below,
         "changes": list(changes(below, numbers)) if below else [],
         "baked": rung.bake is not None,
@@ -209,20 +217,28 @@ def environment(path: Path) -> Environment:
     ladder = {rung.name: rung for rung in rungs()}
     if [result["name"] for result in results["rungs"]] != list(ladder):
         raise HandoutError(f"measured was another ladder than {', '.join(ladder)}: make workshop")
+    new = explained(tuple(ladder.values()))
     by_name: dict[str, dict[str, Any]] = {}
     below: dict[str, Any] = {}
     for result in results["rungs"]:
-        by_name[result["name"]] = below = told(ladder[result["name"]], result, below)
+        by_name[result["name"]] = below = told(ladder[result["name"]], result, below, new[result["name"]])
 
     jinja = page.jinja(finalize=measured)
     jinja.filters |= {"less_than": less_than, "times": times, "language": language}
+    jinja.filters |= {"inline": page.parser().renderInline, "slug": page.slug}
     jinja.globals |= {
         **by_name,
         "rungs": list(by_name.values()),
         "measures": MEASURES,
+        "chapters": chapters(),
+        "plans": PLANS,
         "contract": {number: row["title"] for number, row in below["rows"].items()},
         "exercises": list(exercises()),
+        "quiz": questions(),
         "charts": CHARTS,
+        "recordings": recordings(),
+        "header": header,
+        "plain": plain,
         "machine": facts_line(results),
         "noise": f"{100 * NOISY:.0f}{SPACE}%",
         "changed": changed,
@@ -236,34 +252,44 @@ def environment(path: Path) -> Environment:
 
 
 def fill(jinja: Environment, name: str = "handout.md") -> str:
-    """Return the handout in Markdown; say in which line of its source there is something wrong."""
+    """Return the handout in Markdown; say in which line of which source there is something wrong."""
     try:
         return jinja.get_template(name).render()
     except (HandoutError, TemplateError, KeyError, TypeError) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(name)]
-        raise HandoutError(f"{name}, line {lines[-1] if lines else '?'}: {error}") from error
+        # The innermost frame that is a text, not a macro: there an author can fix it.
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".md")]
+        file, line = (frames[-1].filename, frames[-1].lineno) if frames else (name, "?")
+        file = Path(file).relative_to(HERE).as_posix() if Path(file).is_relative_to(HERE) else Path(file).name
+        raise HandoutError(f"{file}, line {line}: {error}") from error
 
 
 def main() -> int:
-    """Make the page, and the PDF where there is a browser that prints it."""
+    """Make the page and the sheets, and their PDFs where there is a browser that prints them."""
     options = argparse.ArgumentParser(description="Make the handout.")
     options.add_argument("--results", type=Path, default=HERE / "results/ladder.json", help="what was measured")
-    options.add_argument("--output", type=Path, default=HERE / "build", help="folder for handout.html and handout.pdf")
+    options.add_argument("--output", type=Path, default=HERE / "build", help="folder for the pages and their PDFs")
     arguments = options.parse_args()
     try:
-        text = fill(environment(arguments.results))
+        jinja = environment(arguments.results)
+        text = fill(jinja)
+        sheets = {name: page.web_page(fill(jinja, f"{name}.md"), contents=False) for name in SHEETS}
     except FileNotFoundError as error:
         sys.exit(f"handout: {error.filename} is not there; `make workshop` measures the ladder")
     except HandoutError as error:
         sys.exit(f"handout: {error}")
 
     arguments.output.mkdir(parents=True, exist_ok=True)
-    html = arguments.output / "handout.html"
-    html.write_text(page.web_page(text), encoding="utf-8")
-    print(html)
+    pages = {"handout": page.web_page(text, player=page.fetch_player(), recordings=recordings()), **sheets}
+    for name, html in pages.items():
+        path = arguments.output / f"{name}.html"
+        path.write_text(html, encoding="utf-8")
+        print(f"{path}: {do_filesizeformat(path.stat().st_size)}")
     if program := page.browser():
         page.pdf(program, text, arguments.output / "handout.pdf")
         print(arguments.output / "handout.pdf")
+        for name, html in sheets.items():
+            page.printed(program, html, arguments.output / f"{name}.pdf")
+            print(arguments.output / f"{name}.pdf")
     else:
         print("No PDF: that takes Chromium, Chrome or Edge; or print the page from any browser.")
     return 0

@@ -33,6 +33,13 @@ PORT = 5000
 SECONDS_TO_START = 60
 TEMPLATE = Path(__file__).absolute().parents[1]
 SERVICE = "hello-service"
+# What `make handout` makes, and how it is called where the kit is used. Recordings are in the page of the handout.
+PAGES = {
+    "handout": "The handout",
+    "slides": "The slides",
+    "worksheet": "The worksheet",
+    "feedback": "The feedback sheet",
+}
 LOCKS = ("requirements.txt", "{{cookiecutter.project_slug}}/requirements-dev.txt")
 # The pip in it takes packages from a folder that it brings along.
 OFFLINE = """FROM {}
@@ -93,16 +100,18 @@ def pack(options: argparse.Namespace) -> None:
     made_for = {what: [value] for what, value in here().items()}
     output: Path = options.output.absolute()
     bases, name = base_images(), re.sub("[^a-z0-9]+", "-", output.stem.lower())
-    handout = list((TEMPLATE / "workshop/build").glob("handout.*"))
-    if not handout:
-        raise KitError("there is no handout yet: make handout")
+    # What stands beside it in this folder is the last archive.
+    pages = [path for path in (TEMPLATE / "workshop/build").glob("*") if path.suffix in {".html", ".pdf"}]
+    missing = sorted(PAGES.keys() - {path.stem for path in pages})
+    if missing:
+        raise KitError(f"there is no {' and no '.join(missing)} yet: make handout")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kit-", dir=output.parent) as folder:
         kit = Path(folder)
         copy_template(kit / "template")
-        (kit / "handout").mkdir()
-        for file in handout:
-            shutil.copy2(file, kit / "handout")
+        (kit / "pages").mkdir()
+        for path in pages:
+            shutil.copy2(path, kit / "pages")
         say("Fetching the packages of the image …")
         with tempfile.TemporaryDirectory(prefix="kit-") as project:
             # The service's own Dockerfile fetches what its lock names.
@@ -195,8 +204,9 @@ def use(options: argparse.Namespace) -> None:
     say("Starting it …")
     print(f"\nThe service answers at http://{start(name)}/\nOpen it in a browser. To stop it:")
     print(f"  docker rm --force {name}")
-    for page in sorted((kit / "handout").iterdir()):
-        print(f"The handout: {page}")
+    for page in sorted((kit / "pages").iterdir(), key=lambda page: ([*PAGES, page.stem].index(page.stem), page)):
+        print(f"{PAGES.get(page.stem, page.stem.capitalize())}: {page}")
+    print(f"The quiz: {template / 'workshop/quiz'}")
     print("For builds without a network, of exercises and rungs alike:")
     print(f"  export DOCKER_BUILD_OPTIONS={shlex.quote(' '.join(contexts(offline)))}")
     print("  docker build $DOCKER_BUILD_OPTIONS .")

@@ -1,11 +1,16 @@
-"""The rungs of the ladder, as ladder.toml lists them: what each is made of."""
+"""The rungs of the ladder, as ladder.toml lists them: what each is made of.
 
+`python -m workshop.ladder RUNG FOLDER` lays one out, to build and to measure it by hand.
+"""
+
+import argparse
 import functools
 import hashlib
 import random
+import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,9 +117,30 @@ def baked(answers: tuple[tuple[str, str], ...]) -> dict[str, bytes]:
 
 def assemble(rung: Rung, folder: Path, python_version: str = PYTHON) -> Path:
     """Lay out the build context of a rung below `folder`, planted files included; return where."""
-    context = folder / rung.label
+    return lay_out(rung, folder / rung.label, python_version)
+
+
+def lay_out(rung: Rung, context: Path, python_version: str = PYTHON) -> Path:
+    """Lay out the build context of a rung in a folder; return the folder."""
     for name, content in {**rung.files(python_version), **PLANTED}.items():
         path = context / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return context
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Lay out a rung in a folder that is not there yet."""
+    ladder = {rung.name: rung for rung in rungs()}
+    parser = argparse.ArgumentParser(prog="workshop.ladder", description="Lay out a rung of the ladder.")
+    parser.add_argument("rung", choices=ladder)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args(arguments)
+    if options.folder.exists():
+        parser.error(f"{options.folder} is there already, with another rung perhaps: remove it, or name another folder")
+    print(lay_out(ladder[options.rung], options.folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -57,6 +57,13 @@ KINDS = (
     ("Python and what it needs", re.compile(r"COPY /files")),
     ("code and context", re.compile(r"^(COPY|ADD) ")),
 )
+# Runs in the container, and tells the seconds of CPU that all other processes have taken so far.
+CPU_OF_THE_OTHERS = """
+import glob, os
+stats = set(glob.glob("/proc/[0-9]*/stat")) - {f"/proc/{os.getpid()}/stat"}
+ticks = sum(int(time) for stat in stats for time in open(stat).read().rpartition(")")[2].split()[11:15])
+print(ticks / os.sysconf("SC_CLK_TCK"))
+"""
 # Names of images and containers, and the label of a run.
 PASSING = re.compile(r"workshop-[\w-]+:\d+|\b[0-9a-f]{12,64}\b|'container-contract': '\d+',? ?")
 
@@ -158,6 +165,7 @@ class Measurement:
             return ("build", partial(engine.build, self.context, self.tag)), ("the contract", self.judge)
         return (
             ("cold build", self.build),
+            ("the same again", self.repeat),
             ("start and stop", self.start),
             ("rebuild after an edit", self.rebuild),
             ("what is in it", self.look),
@@ -168,6 +176,14 @@ class Measurement:
     def build(self) -> None:
         """Build it from nothing but the base image."""
         self.result["cold_build_seconds"] = round(engine.build(self.context, self.tag, "--no-cache"), 2)
+
+    def repeat(self) -> None:
+        """See whether the same source, checked out at another time, gives the same layers."""
+        again = f"{self.tag}-again"
+        engine.build(assemble(self.rung, self.folder / "again", self.version), again, "--no-cache")
+        first, second = (engine.Image(image).layer_digests for image in (self.tag, again))
+        self.result["reproducible"] = first == second
+        engine.run("image", "rm", "--force", again)
 
     def started(self, restriction: str) -> AbstractContextManager[tuple[engine.Container, float]]:
         """Run a container under one of the RESTRICTIONS; also tell the seconds of its start."""
@@ -182,7 +198,8 @@ class Measurement:
 
     def start(self) -> None:
         """Measure starts, health probe and stop."""
-        self.result |= dict.fromkeys(("start_ms", "probe_cpu_ms", "stop_seconds", "exit_code", "debugger"))
+        missing = ("start_ms", "start_cpu_ms", "probe_cpu_ms", "stop_seconds", "exit_code", "debugger")
+        self.result |= dict.fromkeys(missing)
         self.result["hardened"] = restriction = self.restriction()
         if restriction is None:
             return
@@ -191,11 +208,13 @@ class Measurement:
             with self.started(restriction) as (_container, seconds):
                 starts.append(seconds)
         with self.started(restriction) as (container, _seconds):
+            time.sleep(1)  # all workers have started: a stop in the middle of a start is another subject
+            start = engine.output("exec", container.identity, "python3", "-c", CPU_OF_THE_OTHERS)
             probe = measures.probe_cpu(self.tag, container)
             debugger = has_debugger(container)
-            time.sleep(1)  # all workers have started: a stop in the middle of a start is another subject
             self.result |= {
                 "start_ms": round(1000 * min(starts), 1),
+                "start_cpu_ms": round(1000 * float(start)),
                 "probe_cpu_ms": None if probe is None else round(probe, 1),
                 "debugger": debugger,
                 "stop_seconds": round(container.stop(), 2),
@@ -244,7 +263,8 @@ class Measurement:
         contract = Contract.of(bake(self.folder / f"contract-{self.rung.label}", answers))
         tests = [test for test in contract.tests.values() if not only or {test.module, test.name} & {*only}]
         image, port = (self.tag, PORT) if self.rung.bake is None else (None, None)
-        variables = {"PYTHONPATH": str(HERE), **({} if image or only else {"PROXY_IMAGE": rollout.proxy_image()})}
+        proxied = image is None and any(test.module == "test_proxy" for test in tests)
+        variables = {"PYTHONPATH": str(HERE), **({"PROXY_IMAGE": rollout.proxy_image()} if proxied else {})}
         with patch.dict(os.environ, variables):
             card = contract.judge(image, tests, port, plugins=("once",)).card
         self.result |= {"rows_passed": card["passed"], "rows_applicable": card["applicable"], "rows": rows(card)}
@@ -261,12 +281,14 @@ def known(facts: Result) -> dict[int, Result]:
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {**facts, "rungs": []}
     if any(before[name] != facts[name] for name in ("machine", "versions")):
         return {}
-    entries = {entry["number"]: entry for entry in before["rungs"]}
-    # Titles and ideas are no part of what was measured, and may have been reworded.
+    entries = {entry["name"]: entry for entry in before["rungs"]}
+    # Numbers, titles and ideas are no part of what was measured: a rung may have moved or been reworded. What an older
+    # version has written may lack a column.
     return {
         rung.number: {**entry, **named(rung)}
         for rung in rungs()
-        if (entry := entries.get(rung.number)) and entry["digest"] == rung.digest()
+        if (entry := entries.get(rung.name)) and entry["digest"] == rung.digest()
+        if entry.keys() >= {name for _, name, _ in COLUMNS}
     }
 
 
@@ -287,9 +309,11 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Cold build (s)", "cold_build_seconds", lambda value: f"{value:.1f}"),
     ("After an edit (s)", "code_rebuild_seconds", lambda value: f"{value:.1f}"),
     ("Start (ms)", "start_ms", lambda value: f"{value:.0f}"),
+    ("Start (ms CPU)", "start_cpu_ms", lambda value: f"{value:.0f}"),
     ("Probe (ms CPU)", "probe_cpu_ms", lambda value: f"{value:.0f}"),
     ("Stop (s)", "stop_seconds", lambda value: f"{value:.1f}"),
     ("Exit code", "exit_code", str),
+    ("Same again", "reproducible", lambda value: "yes" if value else "no"),
     ("Hardened", "hardened", str),
     ("Leaked files", "leaked", lambda value: str(len(value))),
 )
@@ -305,7 +329,8 @@ def markdown(results: Result) -> str:
         table.append([f"{rung['number']:02} {rung['title']}", *cells, rows])
     return (
         f"# Measured by `make workshop`\n\n{facts_line(results)}\n\n{measures.markdown(header, table)}\n"
-        "Start: from the start of the container's process to the first 200. Probe: the image's own health check. "
+        "Start: from the start of the container's process to the first 200; in CPU, of all processes until all run. "
+        "Probe: the image's own health check. Same again: a second build gives the same layers. "
         "Contract: rows passed of those that apply; a foreign image cannot be asked all of them. "
         "A dash stands where there is nothing to measure.\n"
     )

@@ -1,11 +1,13 @@
 """One Markdown text as one web page that needs no other file, and that page as PDF."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +71,45 @@ def jinja(**options: Any) -> Environment:
     )
 
 
-def web_page(text: str, pages: Mapping[str, int] | None = None) -> str:
-    """Return the page; for print with the page on which each chapter stands in the table of contents."""
+@dataclass(frozen=True)
+class Player:
+    """What plays recordings in the page: a script, its style, and under which licences they are."""
+
+    script: str
+    style: str
+    licences: str
+
+
+def fetch_player() -> Player | None:
+    """Return the player as npm provides it, by the hashes of its lock; say why if there is none."""
+    if not (npm := shutil.which("npm")):
+        print("No player in the page, only what was recorded, as text: there is no npm.")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy2(HERE / "player" / name, folder)
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode != 0:
+            why = next(iter(done.stderr.strip().splitlines()), "it says nothing")
+            print(f"No player in the page, only what was recorded, as text: npm could not provide it ({why}).")
+            return None
+        modules = Path(folder) / "node_modules"
+        bundle = modules / "asciinema-player/dist/bundle"
+        script, style = (bundle / f"asciinema-player{end}" for end in (".min.js", ".css"))
+        licences = [f"{path.parent.name}:\n\n{path.read_text(encoding='utf-8')}" for path in modules.glob("*/LICENSE*")]
+        return Player(script.read_text(encoding="utf-8"), style.read_text(encoding="utf-8"), "\n".join(licences))
+
+
+def web_page(
+    text: str,
+    pages: Mapping[str, int] | None = None,
+    player: Player | None = None,
+    recordings: Mapping[str, str] | None = None,
+    *,
+    contents: bool = True,
+) -> str:
+    """Return the page; with what plays its recordings, or for print with the page of each chapter in the contents."""
     body = parser().render(text).replace("<table>", f"{SCROLLS}<table>").replace("</table>", "</table></div>")
     head, *chapters = re.split(r'(?=<h2 id=")', body)
     return (
@@ -82,6 +121,9 @@ def web_page(text: str, pages: Mapping[str, int] | None = None) -> str:
             head=head,
             headings=re.findall(r'<h([23]) id="(.*?)">(.*?)</h', body),
             pages=pages,
+            contents=contents,
+            player=player,
+            recordings=json.dumps(recordings or {}).replace("<", "\\u003c"),
             chapters=[(re.findall(r'id="(.*?)"', chapter)[0], chapter) for chapter in chapters],
         )
     )
@@ -103,24 +145,29 @@ def browser_options(profile: Path) -> list[str]:
     ]
 
 
-def pdf(program: str, text: str, destination: Path) -> None:
-    """Print twice: only what is printed tells on which page a chapter stands, for the table of contents."""
-    pages: dict[str, int] = {}
+def printed(program: str, html: str, destination: Path) -> PdfReader:
+    """Print a page as its style sheet says; return the PDF."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "page.html"
+        source.write_text(html, encoding="utf-8")
         command = [
             *(program, *browser_options(Path(folder) / "profile")),
             *("--no-pdf-header-footer", "--generate-pdf-document-outline", f"--print-to-pdf={destination}"),
             source.as_uri(),
         ]
-        for _ in range(2):
-            source.write_text(web_page(text, pages), encoding="utf-8")
-            destination.unlink(missing_ok=True)
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-            if done.returncode != 0 or not destination.exists():
-                raise SystemExit(f"{program} could not print the page:\n{done.stderr}")
-            reader = PdfReader(destination)
-            pages = {
-                name.removeprefix("/"): (reader.get_destination_page_number(target) or 0) + 1
-                for name, target in reader.named_destinations.items()
-            }
+        destination.unlink(missing_ok=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode != 0 or not destination.exists():
+            raise SystemExit(f"{program} could not print the page:\n{done.stderr}")
+    return PdfReader(destination)
+
+
+def pdf(program: str, text: str, destination: Path) -> None:
+    """Print twice: only what is printed tells on which page a chapter stands, for the table of contents."""
+    pages: dict[str, int] = {}
+    for _ in range(2):
+        reader = printed(program, web_page(text, pages), destination)
+        pages = {
+            name.removeprefix("/"): (reader.get_destination_page_number(target) or 0) + 1
+            for name, target in reader.named_destinations.items()
+        }
