@@ -113,6 +113,15 @@ def test_the_minutes_of_each_plan_add_up_and_are_those_of_the_chapters() -> None
         }, plan
 
 
+def test_the_instructor_knows_each_exercise_and_the_rung_before_it() -> None:
+    instructor = (WORKSHOP / "instructor.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| (\d+) \| [a-z].*? \| (\w+) \| \d+ \|$", instructor, re.MULTILINE)
+
+    numbers = {path.name.partition("-")[0] for path in WORKSHOP.glob("exercises/*/") if (path / "task.md").exists()}
+    assert {int(number) for number in numbers} <= {int(number) for number, _ in listed}
+    assert {rung for _, rung in listed} <= {rung.name for rung in rungs()}
+
+
 # ---- Kubernetes ----
 
 
@@ -132,11 +141,9 @@ def test_the_chapter_on_kubernetes_names_every_manifest_and_only_commands_that_a
     typed = commands(chapter)
     assert len(typed) > 12
     unknown = [command for command in typed if command not in known]
-    assert unknown == [*BAKES, "cd workshop/build/hello-service"]
-
-
-# As in AGENTS.md, but for the answer.
-BAKES = [".venv/bin/cookiecutter . --no-input --output-dir workshop/build deploy=kubernetes"]
+    # As in AGENTS.md, but for the answer.
+    baking = ".venv/bin/cookiecutter . --no-input --output-dir workshop/build deploy=kubernetes"
+    assert unknown == [baking, f"cd workshop/build/{project.path.name}"]
 
 
 def test_the_chapter_on_kubernetes_explains_settings_that_are_there(bake: Bake) -> None:

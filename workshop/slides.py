@@ -227,8 +227,9 @@ class Deck:
                 head, body = (list(part) for part in children(group))
                 table = (f'<div class="table"><table>{self.html(head)}<tbody>', "</tbody></table></div>")
                 for row in children(body):
-                    text = " ".join(token.content for token in row)
-                    yield Block(self.html(row), ROW + 33 * (lines(text, TEXT_WIDTH) - 1), table)
+                    cells = [token.content for token in row if token.type == "inline"]
+                    tall = max(lines(cell, TEXT_WIDTH // len(cells)) for cell in cells)
+                    yield Block(self.html(row), ROW + 32 * (tall - 1), table)
             case "heading_open":
                 yield Block(self.html(group), LINE + 18)
             case "html_block":
