@@ -84,7 +84,7 @@ RUN_BY = {
         "make workshop": "tests/test_workshop_ladder.py",
         "make handout": "tests/test_handout.py",
         "make kit": "tests/test_workshop_kit.py",
-        "workshop/check FOLDER": "tests/test_workshop_kit.py",
+        "workshop/check FOLDER": "tests/test_workshop_exercises.py",
         "workshop/quiz": "tests/test_quiz.py",
     },
 }
