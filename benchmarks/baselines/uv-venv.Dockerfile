@@ -17,7 +17,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 COPY . .
 
 FROM ${BASE_IMAGE} AS runtime
-RUN useradd --system --user-group app
+RUN useradd --system --user-group --create-home app
 WORKDIR /srv/app
 COPY --from=builder --chown=app:app /srv/app .
 ENV PATH="/srv/app/.venv/bin:$PATH"
