@@ -10,7 +10,7 @@ import numpy as np
 CONNECTIONS = 32
 # Requests a second on each connection of a constant rate. Few, so that a slow response holds up no other request.
 RATE_PER_CONNECTION = 8
-PERCENTILES = {"median": 50, "99 of 100 within": 99, "999 of 1000 within": 99.9}
+PERCENTILES = {"median (ms)": 50, "99 of 100 within (ms)": 99, "999 of 1000 within (ms)": 99.9}
 
 
 def _output(*command: str) -> str:

@@ -49,20 +49,21 @@ def missing() -> list[str]:
 
 
 @contextmanager
-def registry() -> Iterator[str]:
-    """Run a registry until the end of the `with` block; yield its address."""
+def registry(seconds: float = 30) -> Iterator[str]:
+    """Run a registry until the end of the `with` block; yield its address, once it listens."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Path(folder) / "settings.yml"
+        settings, log = (Path(folder) / name for name in ("settings.yml", "log"))
         settings.write_text(SETTINGS.format(folder=folder))
-        command = (SERVER, "serve", str(settings))
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stderr
+        with (
+            log.open("w") as output,
+            subprocess.Popen((SERVER, "serve", str(settings)), stdout=output, stderr=output) as process,
+        ):
             try:
-                for line in process.stderr:
-                    if found := re.search(r"listening on (127\.0\.0\.1:\d+)", line):
-                        break
-                else:
-                    raise SystemExit(f"{SERVER} ended before it listened")
+                deadline = time.monotonic() + seconds
+                while not (found := re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text())):
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        raise SystemExit(f"{SERVER} does not listen; its log ends with: {log.read_text()[-500:]}")
+                    time.sleep(0.1)
                 yield found[1]
             finally:
                 process.terminate()
