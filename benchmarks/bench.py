@@ -5,8 +5,8 @@ compared stands in variants.py, what comes out and which ratios are wanted in co
 other programs add is left out where they are not installed: wrk the throughput, h2load the latency, docker-registry and
 zstd the pulls.
 
-Containers run as their image says, without health checks, so that none falls into a measurement. Load goes to a published
-port of 127.0.0.1. What was made is removed at the end, except for the build cache, which carries no label.
+Containers run as their image says, without health checks, so that none falls into a measurement. Load goes to a
+published port of 127.0.0.1. What was made is removed at the end, except for the build cache, which carries no label.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks import comparison, load, measures, pull, rollout, variants
 from benchmarks.comparison import DIRECT, GROWTH, MEMORY_WORKERS, PROXIED, QUIET, Samples
 from benchmarks.measures import CORES
-from benchmarks.variants import TEMPLATE_NAME, Variant
+from benchmarks.variants import Variant
 from tools import engine
 from tools.baking import SERVICE
 from tools.charts import darkened, save
@@ -86,7 +86,7 @@ class Run:
             turn = number % len(self.images)
             yield from self.round((*self.images[turn:], *self.images[:turn]), with_builds=number < BUILD_ROUNDS)
 
-    def round(self, images: Sequence[Variant], with_builds: bool) -> Steps:
+    def round(self, images: tuple[Variant, ...], with_builds: bool) -> Steps:
         """Return the steps of one round."""
         for image in images * STARTS:
             yield f"{image.name}: start", partial(self.start, image)

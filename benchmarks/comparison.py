@@ -1,7 +1,7 @@
 """What `make bench` has measured: its tables, its targets and its chart.
 
-A cell is the median of all rounds, with the lowest and the highest where there is room. A ratio is that of the template to
-another image in the same round, so that what slows the machine for a while slows both.
+A cell is the median of all rounds, with the lowest and the highest where there is room. A ratio is that of the template
+to another image in the same round, so that what slows the machine for a while slows both.
 """
 
 import statistics
@@ -105,11 +105,8 @@ def spread(values: Sequence[float]) -> str:
 
 def by_measure(samples: Samples, shown: Iterable[str], names: Sequence[str]) -> list[tuple[str, ...]]:
     """Return a row for each measure: its name, and a cell for each of the names."""
-    return [
-        (measure, *(spread(samples[measure].get(name, [])) for name in names))
-        for measure in shown
-        if measure in samples
-    ]
+    known = [measure for measure in shown if measure in samples]
+    return [(measure, *(spread(samples[measure].get(name, [])) for name in names)) for measure in known]
 
 
 def compared(samples: Samples) -> str:
@@ -170,8 +167,8 @@ def where(results: dict[str, Any]) -> str:
     on, of = results["machine"], results["versions"]
     load = "" if on["load"] is None else f", load average {on['load']:.1f} before the run"
     return (
-        f"{results['rounds']} rounds in one run, on {on['cpus']} cores with Docker {of['docker']}, Python {of['python']}, "
-        f"Flask {of['flask']} and gunicorn {of['gunicorn']}{load}."
+        f"{results['rounds']} rounds in one run, on {on['cpus']} cores with Docker {of['docker']}, "
+        f"Python {of['python']}, Flask {of['flask']} and gunicorn {of['gunicorn']}{load}."
     )
 
 
@@ -204,7 +201,7 @@ def draw(results: dict[str, Any]) -> Figure:
     shown = {measure: title for measure, title in shown.items() if measure in samples}
     figure, panels = frame(
         "The service beside four usual ways to build one",
-        "Each bar is in proportion to that of the template. Less is better, but for requests a second (connections kept)",
+        "In proportion to the template. Less is better, but for requests a second (connections kept)",
         "The same base image, Flask and gunicorn; blog-post runs Flask's own server, which has no workers\n"
         + textwrap.fill(f"Medians of {where(results)}", 115),
         height=1.45 * len(shown),

@@ -5,8 +5,8 @@
     uv-runtime  the image that runs has uv and curl as well; gunicorn
     blog-post   a virtual environment from a builder; Flask's own server, as root
 
-They serve the smallest application, from the same base image, with the same versions of Flask and gunicorn. Each runs as
-its image says.
+They serve the smallest application, from the same base image, with the same versions of Flask and gunicorn. Each runs
+as its image says.
 """
 
 import os

@@ -77,8 +77,8 @@ def started(
 ) -> Iterator[tuple[Container, float]]:
     """Run a container until its first 200; yield it, and the seconds that this took; remove it.
 
-    They are counted from the start of its process, or else from that of `docker run`. Raises DockerError if the container
-    ends or if there is no 200 in time.
+    They are counted from the start of its process, or else from that of `docker run`. Raises DockerError if the
+    container ends or if there is no 200 in time.
     """
     began = datetime.now(UTC)
     identity = output("run", "--detach", "--label", LABEL, *options, "--publish", f"127.0.0.1::{port}", image)
