@@ -204,7 +204,7 @@ def draw(results: dict[str, Any]) -> Figure:
         "In proportion to the template. Less is better, but for requests a second (connections kept)",
         "The same base image, Flask and gunicorn; blog-post runs Flask's own server, which has no workers\n"
         + textwrap.fill(f"Medians of {where(results)}", 115),
-        height=1.45 * len(shown),
+        height=1.2 * len(shown),
         panels=(1,) * len(shown),
     )
     for panel, (measure, title) in zip(panels, shown.items(), strict=True):

@@ -14,7 +14,7 @@ PERCENTILES = {"median (ms)": 50, "99 of 100 within (ms)": 99, "999 of 1000 with
 
 
 def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())
         raise SystemExit(f"{command[0]} failed with exit code {done.returncode}: {said}")

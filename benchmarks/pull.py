@@ -36,7 +36,8 @@ http: {{addr: "127.0.0.1:0"}}
 
 
 def _zstd(layer: bytes) -> bytes:
-    return subprocess.run(("zstd", "-3", "--stdout"), input=layer, capture_output=True, check=True).stdout
+    command = ("zstd", "-3", "--stdout")
+    return subprocess.run(command, input=layer, capture_output=True, check=True, timeout=300).stdout
 
 
 # As docker push does it, and as BuildKit does it for compression=zstd.

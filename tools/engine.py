@@ -113,6 +113,15 @@ def size(image: str) -> int:
     return Image(image).size
 
 
+# Bytes by the digest of a layer: images on the same base share most of what takes long to compress.
+_compressed: dict[str, int] = {}
+
+
 def compressed_size(image: str) -> int:
     """Return the bytes of an image's layers, each compressed as by gzip -6, as a registry would store them."""
-    return sum(len(gzip.compress(layer, 6)) for layer in Image(image).raw_layers())
+    digests = Image(image).layer_digests
+    if not _compressed.keys() >= set(digests):
+        for digest, layer in zip(digests, Image(image).raw_layers(), strict=True):
+            if digest not in _compressed:
+                _compressed[digest] = len(gzip.compress(layer, 6))
+    return sum(_compressed[digest] for digest in digests)
