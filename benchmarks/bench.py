@@ -90,8 +90,6 @@ class Run:
         """Return the steps of one round."""
         for image in images * STARTS:
             yield f"{image.name}: start", partial(self.start, image)
-        for image in images:
-            yield f"{image.name}: health probe", partial(self.probe, image)
         for image in images if CAN_READ_MEMORY else ():
             if image.has_workers:
                 yield f"{image.name}: memory", partial(self.remember, image)
@@ -130,13 +128,9 @@ class Run:
             self.add(name, {comparison.PULL_SIZE: self.stored[name].size / 1e6})
 
     def start(self, image: Variant) -> None:
-        """Measure the start."""
+        """Measure the start, and then the health probe of the running container."""
         with image.started() as (container, seconds):
-            self.add(image.name, {comparison.CPU: measures.cpu_used(container), comparison.START: 1000 * seconds})
-
-    def probe(self, image: Variant) -> None:
-        """Measure the health probe."""
-        with image.started() as (container, _):
+            self.add(image.name, {comparison.START: 1000 * seconds, comparison.CPU: measures.cpu_used(container)})
             self.add(image.name, {comparison.PROBE: measures.probe_cpu(image.tag, container)})
 
     def remember(self, image: Variant) -> None:

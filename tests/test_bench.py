@@ -157,7 +157,6 @@ def test_an_image_without_health_check_has_no_probe(
     run = bench.Run(tmp_path, rounds=1, seconds=1, registry=None)
     for image in run.images:
         run.start(image)
-        run.probe(image)
 
     assert run.samples[START][TEMPLATE_NAME] == [250]
     assert run.samples[CPU][TEMPLATE_NAME] == [125]
