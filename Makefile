@@ -1,7 +1,8 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo clean test lint bench rollout readme audit gunicorn workshop handout recordings kit lock doctor release
+.PHONY: help setup demo clean test lint bench rollout figures readme audit gunicorn workshop handout recordings kit lock \
+    doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"
@@ -15,8 +16,9 @@ help:
 	@echo "make recordings   record the terminals of the ladder and the exercises from real runs"
 	@echo "make kit          pack the workshop into one archive, for rooms without internet"
 	@echo
-	@echo "make bench        measure against two typical images (with wrk, throughput as well)"
+	@echo "make bench        measure against four usual ways (with wrk and more, throughput and latency as well)"
 	@echo "make rollout      replace replicas behind a proxy under load, and count what is lost"
+	@echo "make figures      take what both have measured into README.md and docs/figures.md"
 	@echo
 	@echo "make lock         bring all locks of Python packages up to date (needs the network)"
 	@echo "make audit        ask for known vulnerabilities, and for actions whose tag moved (needs the network)"
@@ -74,6 +76,9 @@ handout: setup
 
 recordings: setup
 	.venv/bin/python -m workshop.record
+
+figures: setup
+	.venv/bin/python -m benchmarks.publish
 
 readme: setup
 	.venv/bin/python -m tools.readme

@@ -1,14 +1,11 @@
-"""Measure the service against two typical images and against a bare Flask application: `make bench`.
+"""Measure the service against four usual ways to build one, and how it grows, responds and is pulled: `make bench`.
 
-Everything is measured in one run, the variants in turn in every round, on one machine: medians and spread are reported,
-and only ratios mean something elsewhere. Needs a Docker Engine; wrk, where it is installed, adds the throughput.
+Everything is measured in one run, in turn in every round, on one machine: only ratios mean something elsewhere. What is
+compared stands in variants.py, what comes out and which ratios are wanted in comparison.py. Needs a Docker Engine. What
+other programs add is left out where they are not installed: wrk the throughput, h2load the latency, docker-registry and
+zstd the pulls.
 
-    template     the default answers, as they are baked
-    two-stage    baselines/two-stage.Dockerfile, in the spirit of a blog post about small images
-    one-stage    baselines/one-stage.Dockerfile, in the spirit of the shortest Dockerfile that works
-    bare         the application of the baselines under the worker class of the template, with as many threads
-
-All containers are hardened alike and run without health checks, so that none falls into a measurement. Load goes to a
+Containers run as their image says, without health checks, so that none falls into a measurement. Load goes to a
 published port of 127.0.0.1. What was made is removed at the end, except for the build cache, which carries no label.
 """
 
@@ -17,87 +14,33 @@ import json
 import os
 import re
 import shutil
-import statistics
-import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from benchmarks import measures
-from benchmarks.measures import CORES, HARDENED, WRITABLE
+from benchmarks import comparison, load, measures, pull, rollout, variants
+from benchmarks.comparison import DIRECT, GROWTH, MEMORY_WORKERS, PROXIED, QUIET, Samples
+from benchmarks.measures import CORES
+from benchmarks.variants import Variant
 from tools import engine
-from tools.baking import SERVICE, bake
+from tools.baking import SERVICE
+from tools.charts import darkened, save
 from tools.questions import base_image
 
 HERE = Path(__file__).parent
-# Workers of the memory measure. Under load there is one for each core.
-MEMORY_WORKERS = 4
-# As in app/settings.py of the service.
-THREADS = 16
+# Starts of each image in a round, and the rounds in which builds are measured: the first ones.
+STARTS, BUILD_ROUNDS = 2, 2
 REQUESTS_BEFORE_MEMORY = 200
 CAN_READ_MEMORY = hasattr(os, "geteuid") and os.geteuid() == 0 and Path("/proc/self/smaps_rollup").exists()
-NAMES = ("template", "two-stage", "one-stage", "bare")
+# How the template is told to leave its access log out.
+WITHOUT_LOG = "--env=LOG_LEVEL=warning"
+CLOSE = ("--header", "Connection: close")
 
-# Numbers by measure and by variant.
-Samples = dict[str, dict[str, list[float]]]
-
-# What is measured, in the units it is kept in. MB are those of the SI.
-SIZE, ON_TOP = "image on disk (MB)", "image on disk, on top of its base (MB)"
-COMPRESSED = "image compressed, gzip -6 (MB)"
-START, PROBE = "start -> first 200 (ms)", "CPU of one health probe (ms)"
-PSS = f"memory of {MEMORY_WORKERS} workers, PSS (MB)"
-KEEP_ALIVE, CLOSE = "throughput with keep-alive (req/s)", "throughput without keep-alive (req/s)"
-# The base image and the template's cache of pip are there, even for a cold build.
-COLD, DEPENDENCIES = "cold build (s)", "rebuild after a change of dependencies (s)"
-CODE, NO_OP = "rebuild after a change of code (s)", "rebuild after no change (s)"
-# The highest ratios that the template may have.
-TARGETS = {START: 0.4, PROBE: 0.07, PSS: 0.65}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """An image, the files it is built from, and how it is built and run."""
-
-    name: str
-    project: Path
-    code: str
-    build_options: tuple[str, ...] = ()
-    run_options: tuple[str, ...] = ()
-
-    @property
-    def tag(self) -> str:
-        """Return the name of its image."""
-        return f"benchmark-{self.project.name}:{os.getpid()}"
-
-    def build(self, *options: str) -> float:
-        """Build the image; return the seconds it took."""
-        return engine.build(self.project, self.tag, *self.build_options, *options)
-
-    def rebuild(self, edited: str) -> float:
-        """Build the image after an edit of a file of the project; return the seconds it took."""
-        return engine.rebuild(self.project, self.tag, edited, *self.build_options)
-
-    def started(self, *options: str) -> AbstractContextManager[tuple[engine.Container, float]]:
-        """Run a hardened container; also tell the seconds of its start."""
-        return engine.started(self.tag, *HARDENED, *self.run_options, *options)
-
-
-def variants(folder: Path, python: str) -> tuple[Variant, ...]:
-    """Lay out what is built below `folder`: the template baked with its default answers, and the baselines."""
-    template = Variant("template", bake(folder, {"python_version": python}), "app/views.py")
-    baselines = []
-    for name in ("two-stage", "one-stage"):
-        project = Path(shutil.copytree(HERE / "baselines", folder / name))
-        options = (f"--file={project / name}.Dockerfile", f"--build-arg=BASE_IMAGE={base_image(python)}")
-        baselines.append(Variant(name, project, "app.py", options, WRITABLE))
-    # It runs the image of the first baseline.
-    threaded = f"GUNICORN_CMD_ARGS=--worker-class gthread --threads {THREADS}"
-    bare = Variant("bare", baselines[0].project, "app.py", run_options=(*WRITABLE, "--env", threaded))
-    return template, *baselines, bare
+Steps = Iterator[tuple[str, Callable[[], object]]]
 
 
 def proportional_memory(container: engine.Container) -> float:
@@ -110,126 +53,185 @@ def proportional_memory(container: engine.Container) -> float:
     return sum(int(re.findall(r"^Pss: +(\d+)", text, re.MULTILINE)[0]) for text in pages) * 1024 / 1e6
 
 
-def throughput(container: engine.Container, seconds: int, *options: str) -> float:
-    """Return the requests a second that wrk gets answered with 200 on 32 connections."""
-    command = ("wrk", "-t2", "-c32", f"-d{seconds}s", *options, f"http://127.0.0.1:{container.address[1]}/")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"wrk failed with exit code {done.returncode}: {' '.join(done.stderr.split())}")
-    if refused := re.search(r"Non-2xx.*", done.stdout):
-        raise SystemExit(f"not every answer was a 200: {refused[0]}")
-    return float(re.findall(r"Requests/sec: +([\d.]+)", done.stdout)[0])
+def workers(count: int) -> str:
+    """Return the option of `docker run` for a number of workers."""
+    return f"--env=WEB_CONCURRENCY={count}"
 
 
 class Run:
-    """One run: it builds the variants, measures in each round what this machine can, and holds the samples."""
+    """One run: it builds the images, measures in each round what this machine can, and holds the samples."""
 
-    def __init__(self, folder: Path, rounds: int, seconds: int) -> None:
-        """Lay out the variants below a folder; load is put on each for so many seconds."""
-        self.rounds, self.seconds = rounds, seconds
-        *self.images, self.bare = variants(folder, measures.python_version())
+    def __init__(self, folder: Path, rounds: int, seconds: int, registry: str | None) -> None:
+        """Lay out what is built below a folder; load is put on each image for so many seconds."""
+        self.rounds, self.seconds, self.registry = rounds, seconds, registry
+        python = measures.python_version()
+        self.template, self.distroless = variants.template(folder, python)
+        self.images = (self.template, *variants.baselines(folder, python))
+        self.stored: dict[str, pull.Stored] = {}
         self.samples: Samples = defaultdict(lambda: defaultdict(list))
 
-    def add(self, variant: Variant, values: dict[str, float | None]) -> None:
+    def add(self, name: str, values: dict[str, float | None]) -> None:
         """Keep samples by the names of their measures, where there is something to measure."""
         for measure, value in values.items():
             if value is not None:
-                self.samples[measure][variant.name].append(value)
+                self.samples[measure][name].append(value)
 
-    def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
+    def steps(self) -> Steps:
         """Return what there is to do: every round begins with another image, so that none always has the best place."""
         for image in self.images:
             yield f"{image.name}: first build", partial(self.prepare, image)
+        if self.registry:
+            yield "images into the registry", partial(self.push, self.registry)
         for number in range(self.rounds):
             turn = number % len(self.images)
-            images = (*self.images[turn:], *self.images[:turn])
-            for image in images:
-                yield f"{image.name}: start, health probe", partial(self.start, image)
-            for image in images if CAN_READ_MEMORY else ():
+            yield from self.round((*self.images[turn:], *self.images[:turn]), with_builds=number < BUILD_ROUNDS)
+
+    def round(self, images: tuple[Variant, ...], with_builds: bool) -> Steps:
+        """Return the steps of one round."""
+        for image in images * STARTS:
+            yield f"{image.name}: start", partial(self.start, image)
+        for image in images if CAN_READ_MEMORY else ():
+            if image.has_workers:
                 yield f"{image.name}: memory", partial(self.remember, image)
-            for variant in (*images, self.bare) if shutil.which("wrk") else ():
-                yield f"{variant.name}: throughput", partial(self.load, variant)
+        if shutil.which("wrk"):
             for image in images:
-                yield f"{image.name}: builds", partial(self.rebuild, image)
+                yield f"{image.name}: throughput", partial(self.load, image, image.name)
+            yield f"{QUIET}: throughput", partial(self.load, self.template, QUIET, WITHOUT_LOG)
+            for count in GROWTH:
+                yield f"{count} workers", partial(self.grow, count)
+            if shutil.which("h2load"):
+                yield DIRECT, self.respond
+                yield PROXIED, self.respond_behind_the_proxy
+        for name in self.pulled():
+            yield f"{name}: pull and start", partial(self.pull, name)
+        for image in images if with_builds else ():
+            yield f"{image.name}: builds", partial(self.rebuild, image)
 
-    def prepare(self, variant: Variant) -> None:
+    def prepare(self, image: Variant) -> None:
         """Build the image, and take its sizes: they are the same in every round."""
-        variant.build()
-        size, base = (engine.size(image) / 1e6 for image in (variant.tag, base_image(measures.python_version())))
-        compressed = engine.compressed_size(variant.tag) / 1e6
-        self.add(variant, {SIZE: size, ON_TOP: size - base, COMPRESSED: compressed})
+        image.build()
+        sizes = {comparison.SIZE: engine.size(image.tag), comparison.COMPRESSED: engine.compressed_size(image.tag)}
+        self.add(image.name, {measure: size / 1e6 for measure, size in sizes.items()})
 
-    def start(self, variant: Variant) -> None:
-        """Measure the start, and the health probe of the running container."""
-        with variant.started() as (container, seconds):
-            self.add(variant, {START: 1000 * seconds, PROBE: measures.probe_cpu(variant.tag, container)})
+    def pulled(self) -> Iterable[str]:
+        """Return the names of what is pulled: both kinds of image, in every compression."""
+        kinds = ("slim", "distroless") if self.registry else ()
+        return [f"{kind}, {compression}" for kind in kinds for compression in pull.COMPRESSIONS]
 
-    def remember(self, variant: Variant) -> None:
+    def push(self, registry: str) -> None:
+        """Put the images into the registry, and take their sizes there."""
+        self.distroless.build()
+        tags = {"slim": self.template.tag, "distroless": self.distroless.tag}
+        for name in self.pulled():
+            kind, compression = name.split(", ")
+            self.stored[name] = pull.push(tags[kind], registry, kind, compression)
+            self.add(name, {comparison.PULL_SIZE: self.stored[name].size / 1e6})
+
+    def start(self, image: Variant) -> None:
+        """Measure the start, and then the health probe of the running container."""
+        with image.started() as (container, seconds):
+            self.add(image.name, {comparison.START: 1000 * seconds, comparison.CPU: measures.cpu_used(container)})
+            self.add(image.name, {comparison.PROBE: measures.probe_cpu(image.tag, container)})
+
+    def remember(self, image: Variant) -> None:
         """Measure the memory."""
-        with variant.started(f"--env=WEB_CONCURRENCY={MEMORY_WORKERS}") as (container, _):
-            self.add(variant, {PSS: proportional_memory(container)})
+        with image.started(workers(MEMORY_WORKERS)) as (container, _):
+            self.add(image.name, {comparison.PSS: proportional_memory(container)})
 
-    def load(self, variant: Variant) -> None:
+    def load(self, image: Variant, name: str, *options: str) -> None:
         """Measure the throughput."""
-        with variant.started(f"--env=WEB_CONCURRENCY={CORES}") as (container, _):
-            self.add(variant, {KEEP_ALIVE: throughput(container, self.seconds)})
-            self.add(variant, {CLOSE: throughput(container, self.seconds, "--header", "Connection: close")})
+        with image.started(workers(CORES), *options) as (container, _):
+            _, port = container.address
+            self.add(name, {comparison.KEPT: load.throughput(port, self.seconds)})
+            self.add(name, {comparison.CLOSED: load.throughput(port, self.seconds, *CLOSE)})
 
-    def rebuild(self, variant: Variant) -> None:
+    def grow(self, count: int) -> None:
+        """Measure throughput and memory of the template with a number of workers."""
+        with self.template.started(workers(count)) as (container, _):
+            rate = load.throughput(container.address[1], self.seconds)
+            memory = proportional_memory(container) if CAN_READ_MEMORY else None
+            self.add(str(count), {comparison.RATE: rate, comparison.MEMORY: memory})
+
+    def respond(self) -> None:
+        """Measure the latency of the template at half of its peak."""
+        with self.template.started(workers(CORES)) as (container, _):
+            self.add_latency(DIRECT, container.address[1])
+
+    def respond_behind_the_proxy(self) -> None:
+        """Measure the latency through the proxy of compose.proxy.yaml, at half of the peak there."""
+        variables = {"PROXY_IMAGE": rollout.proxy_image()}
+        with rollout.running(self.template.project, self.template.tag, "compose.proxy.yaml", **variables) as service:
+            self.add_latency(PROXIED, service.container("proxy", 8080).address[1])
+
+    def add_latency(self, name: str, port: int) -> None:
+        """Find the peak at a port, and keep the latency at half of it."""
+        rate = load.throughput(port, self.seconds) / 2
+        values = {"requests a second": rate, **load.latency(port, rate, self.seconds)}
+        self.add(name, {f"{comparison.LATENCY}{measure}": value for measure, value in values.items()})
+
+    def pull(self, name: str) -> None:
+        """Measure a cold start: pull and start."""
+        pulled, started = (1000 * seconds for seconds in self.stored[name].cold_start())
+        self.add(name, {comparison.PULL: pulled, comparison.RUN: started, comparison.BOTH: pulled + started})
+
+    def rebuild(self, image: Variant) -> None:
         """Measure the builds."""
-        self.add(variant, {COLD: variant.build("--no-cache"), DEPENDENCIES: variant.rebuild("requirements.txt")})
-        self.add(variant, {CODE: variant.rebuild(variant.code), NO_OP: variant.build()})
+        self.add(image.name, {comparison.COLD: image.build_cold(), comparison.LOCK: image.rebuild_with_another_lock()})
+        image.build()
+        self.add(image.name, {comparison.CODE: image.rebuild(), comparison.NO_OP: image.build()})
 
 
-# ---- results ----
+def left_out() -> Iterator[str]:
+    """Yield in a line each what cannot be measured here, and why."""
+    if not CAN_READ_MEMORY:
+        yield "Memory is left out: only root on the engine's own machine can read the PSS of a container."
+    if not shutil.which("wrk"):
+        yield "Throughput, workers and latency are left out: there is no wrk (apt-get install wrk, brew install wrk)."
+    if not shutil.which("h2load"):
+        yield "Latency is left out: there is no h2load (apt-get install nghttp2-client, brew install nghttp2)."
+    if missing := pull.missing():
+        yield f"Pulls are left out: there is no {' and no '.join(missing)} (apt-get install docker-registry zstd)."
 
 
-def cell(values: list[float]) -> str:
-    """Return median and spread to three digits, as far as there are any."""
-    median, low, high = (
-        f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
-        for value in (statistics.median(values), min(values), max(values))
-    )
-    return f"{median} ({low} to {high})" if len(values) > 1 else median
-
-
-def report(samples: Samples) -> str:
-    """Return the measures as a table in Markdown; the ratio is that of the template to the baseline of two stages."""
-    rows = []
-    for measure, by_variant in samples.items():
-        ratio = statistics.median(by_variant["template"]) / statistics.median(by_variant["two-stage"])
-        target = f" (target: {TARGETS[measure]})" if measure in TARGETS else ""
-        cells = [cell(by_variant[name]) if name in by_variant else "" for name in NAMES]
-        rows.append((measure, *cells, f"{ratio:.2f}{target}"))
-    return measures.markdown(("Median (min to max)", *NAMES, "ratio"), rows)
+def measured(rounds: int, seconds: int) -> dict[str, Any]:
+    """Measure; return the results."""
+    before = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    # A build leaves the base image in its cache only; its version is asked for by name.
+    measures.provided(base := base_image(measures.python_version()))
+    here = nullcontext(None) if pull.missing() else pull.registry()
+    with tempfile.TemporaryDirectory() as folder, here as registry:
+        run = Run(Path(folder), rounds, seconds, registry)
+        measures.work_off(list(run.steps()))
+    facts = measures.facts(slim_image=base)
+    facts["machine"]["load"] = before
+    rounded = {
+        measure: {name: [float(f"{value:.4g}") for value in values] for name, values in by_name.items()}
+        for measure, by_name in run.samples.items()
+    }
+    return {**facts, "rounds": rounds, "samples": rounded}
 
 
 def main() -> None:
-    """Measure, print the table, and write it and all samples into results/."""
-    parser = argparse.ArgumentParser(description="Measure the service against two typical images.")
+    """Measure, print the tables, and write them, all samples and the chart into results/."""
+    parser = argparse.ArgumentParser(description="Measure the service against four usual ways to build one.")
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, 51), metavar="N", help="default: 5")
-    parser.add_argument("--quick", action="store_true", help="two rounds with short load, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="one round with short load, to see that it works")
     chosen = parser.parse_args()
     lock = measures.pins(SERVICE / "requirements.txt")
-    if not measures.pins(HERE / "baselines/requirements.txt").items() <= lock.items():
+    if not measures.pins(variants.FOLDER / "requirements.txt").items() <= lock.items():
         raise SystemExit("baselines/requirements.txt and the lock of the service name different versions")
-    if not CAN_READ_MEMORY:
-        print("Memory is left out: only root on the engine's own machine can read the PSS of a container.")
-    if not shutil.which("wrk"):
-        print("Throughput is left out: there is no wrk (apt-get install wrk, brew install wrk).")
-    with engine.session(), tempfile.TemporaryDirectory() as folder:
-        # A build leaves the base image in its cache only; its size and version are asked for by name.
-        measures.provided(base := base_image(measures.python_version()))
-        run = Run(Path(folder), *((2, 1) if chosen.quick else (chosen.rounds, 3)))
-        measures.work_off(list(run.steps()))
-        facts = measures.facts(slim_image=base)
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    (results / "results.json").write_text(json.dumps({**facts, "samples": run.samples}, indent=1) + "\n")
-    how = f"{run.rounds} rounds; wrk on 32 connections for {run.seconds} s, {CORES} workers a container."
-    text = f"# Measured by `make bench`\n\n{measures.facts_line(facts)} {how}\n\n{report(run.samples)}"
-    (results / "results.md").write_text(text)
-    print(text)
+    for line in left_out():
+        print(line)
+    with engine.session():
+        results = measured(*((1, 1) if chosen.quick else (chosen.rounds, 3)))
+    folder = HERE / "results"
+    folder.mkdir(exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (folder / "bench.md").write_text(comparison.report(results), encoding="utf-8")
+    save(comparison.draw(results), folder / "bench")
+    dark = darkened((folder / "bench.svg").read_text(encoding="utf-8"))
+    (folder / "bench-dark.svg").write_text(dark, encoding="utf-8")
+    print(comparison.report(results))
 
 
 if __name__ == "__main__":

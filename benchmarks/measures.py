@@ -1,8 +1,10 @@
 """What all benchmarks share: what is asked of any image, what the figures depend on, and how both are shown."""
 
+import json
 import os
 import platform
 import re
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +50,15 @@ def probe_cpu(image: str, container: engine.Container) -> float | None:
         return None
     probes = ("python3", "-c", TIME_PROBES, str(PROBES), *check)
     return 1000 * float(engine.output("exec", container.identity, *probes)) / PROBES
+
+
+def cpu_used(container: engine.Container) -> float:
+    """Return the milliseconds of CPU that the container has used so far, as the engine reads them from its cgroup."""
+    request = f"GET /containers/{container.identity}/stats?stream=false&one-shot=true HTTP/1.0\r\n\r\n"
+    command = ("docker", "system", "dial-stdio")
+    said = subprocess.run(command, input=request.encode(), capture_output=True, check=True, timeout=60).stdout
+    nanoseconds = json.loads(said.partition(b"\r\n\r\n")[2])["cpu_stats"]["cpu_usage"]["total_usage"]
+    return float(nanoseconds / 1e6)
 
 
 def pins(requirements: Path) -> dict[str, str]:

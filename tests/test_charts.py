@@ -14,16 +14,18 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from benchmarks import timeline
+from benchmarks import comparison, timeline
 from tests.conftest import TEMPLATE
 from tools.charts import BLUE, DARK, RED, SKY, darkened, save
 from workshop import charts
 
 LADDER: dict[str, Any] = json.loads((TEMPLATE / "workshop/results/ladder.json").read_text(encoding="utf-8"))
 ROLLOUT: dict[str, Any] = json.loads((TEMPLATE / "benchmarks/rollout.json").read_text(encoding="utf-8"))
+BENCH: dict[str, Any] = json.loads((TEMPLATE / "benchmarks/bench.json").read_text(encoding="utf-8"))
 FIGURES = {
     **{f"workshop/results/{name}": figure for name, figure in charts.draw(LADDER).items()},
     "benchmarks/rollout": timeline.draw(ROLLOUT),
+    "benchmarks/bench": comparison.draw(BENCH),
 }
 
 
@@ -41,16 +43,17 @@ def test_a_chart_in_the_repository_is_that_of_the_results(name: str, tmp_path: P
     (words, numbers), (others, expected) = (shapes(path) for path in (tmp_path / "again.svg", TEMPLATE / f"{name}.svg"))
     assert words == others
     assert numbers == pytest.approx(expected, abs=0.01)
-    # Of the plot in the README there is no PNG in the repository.
+    # Of the plots in the README there is no PNG in the repository.
     if (png := TEMPLATE / f"{name}.png").exists():
         assert np.allclose(imread(tmp_path / "again.png"), imread(png), atol=0.05)
 
 
-def test_the_readme_shows_the_same_chart_on_a_dark_ground() -> None:
+@pytest.mark.parametrize("name", ["benchmarks/rollout", "benchmarks/bench"])
+def test_the_readme_shows_the_same_chart_on_a_dark_ground(name: str) -> None:
     readme = (TEMPLATE / "README.md").read_text(encoding="utf-8")
-    dark, light = re.findall(r'(?:srcset|src)="([^"]+)"', readme)
+    dark, light = f"{name}-dark.svg", f"{name}.svg"
 
-    assert light == "benchmarks/rollout.svg"
+    assert re.search(f'<source media="[^"]+dark[^"]+" srcset="{dark}">\n *<img src="{light}"', readme)
     svg = (TEMPLATE / dark).read_text(encoding="utf-8")
     assert svg == darkened((TEMPLATE / light).read_text(encoding="utf-8")), f"{dark} is not {light} in other colours"
     assert set(re.findall("|".join(DARK), svg)) == set(), "this colour cannot be seen on a dark ground"

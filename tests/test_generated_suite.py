@@ -139,7 +139,7 @@ def test_the_scorecard_judges_a_foreign_image(project: BakedProject, image_tag: 
     options = [
         f"--label={LABEL}",
         f"--build-arg=BASE_IMAGE={base_image(PYTHONS[0])}",
-        f"--file={context}/one-stage.Dockerfile",
+        f"--file={context}/blog-post.Dockerfile",
     ]
     docker("build", "--tag", image_tag, *options, str(context))
     card = tmp_path / "card.json"

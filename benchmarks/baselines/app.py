@@ -1,4 +1,4 @@
-"""The smallest Flask application: what the baselines serve, and the bare application of the throughput measure."""
+"""The smallest Flask application: what the baselines serve."""
 
 # Flask is in the image, not where mypy runs.
 # mypy: ignore-errors
