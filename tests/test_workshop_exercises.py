@@ -217,22 +217,12 @@ ATTEMPTS = {
         mistake="a health check that only opens the port",
     ),
     "3 unrepaired": Attempt(THREE, [1, 6, 9, 12], left=["Dockerfile", "app.py"], saying=r"root \(none is set\)"),
-    "3 pip hidden, everything writable": Attempt(
-        THREE,
-        [6, 9, 14],
-        {
-            "Dockerfile": (
-                "RUN chmod -R 777 /srv\n",
-                "RUN chown -R 10001 /srv && chmod a-x /usr/local/bin/pip*\nUSER 10001\n",
-            )
-        },
-        left=["Dockerfile", "app.py"],
-        saying="installers in the image",
-    ),
     "3 the code given to the user": Attempt(
         THREE,
-        [9],
+        [9, 14],
         {"Dockerfile": ("COPY app.py .\n", "COPY app.py .\nRUN chown -R 10001 /srv\n")},
+        left=["app.py"],
+        saying="the service could change",
         mistake="the code belongs to the service",
     ),
     "3 everything writable": Attempt(
@@ -449,6 +439,8 @@ SYMPTOMS = {
     ],
     NINE: [r"^\d+ requests, [1-9]\d* lost: ", r"^0$"],
 }
+STARTED = re.compile(r"^(docker run --detach --name (\S+) (?:.*\\\n)*.*); (sleep \d+)$", re.MULTILINE)
+UNTIL_IT_LISTENS = r"for n in $(seq 60); do docker logs \2 2>&1 | grep -q Listening && break; sleep 1; done"
 PUBLISHED = re.compile(r"-p (\d+):5000")
 
 
@@ -460,7 +452,9 @@ def test_the_symptoms_are_what_the_task_says(name: str, bases: None, image_tag: 
     shutil.copy2(WORKSHOP / "balancer.py", tmp_path / "workshop")
     (script,) = blocks((WORKSHOP / "exercises" / name / "task.md").read_text(), "sh")
     own = image_tag.replace(":", "-")
-    script = re.sub(rf"(?<![-\w]){name.partition('-')[2]}(?=[-\s]|$)", own, script, flags=re.MULTILINE)
+    script = re.sub(rf"(?<![-\w]){name.partition('-')[2]}\b", own, script)
+    # A reader's machine has nothing else to do.
+    script = STARTED.sub(rf"\1; {UNTIL_IT_LISTENS}; \3", script)
     options = shlex.split(os.environ.get("DOCKER_BUILD_OPTIONS", ""))
     build = shlex.join(["docker", "build", "--progress=plain", "--label", LABEL, *options])
     script = script.replace("docker build", build).replace("a remark", f"{secrets.token_hex(8)}, new to the engine")
