@@ -449,6 +449,8 @@ SYMPTOMS = {
     ],
     NINE: [r"^\d+ requests, [1-9]\d* lost: ", r"^0$"],
 }
+STARTED = re.compile(r"^(docker run --detach --name (\S+) (?:.*\\\n)*.*); (sleep \d+)$", re.MULTILINE)
+UNTIL_IT_LISTENS = r"for n in $(seq 60); do docker logs \2 2>&1 | grep -q Listening && break; sleep 1; done"
 PUBLISHED = re.compile(r"-p (\d+):5000")
 
 
@@ -460,7 +462,9 @@ def test_the_symptoms_are_what_the_task_says(name: str, bases: None, image_tag: 
     shutil.copy2(WORKSHOP / "balancer.py", tmp_path / "workshop")
     (script,) = blocks((WORKSHOP / "exercises" / name / "task.md").read_text(), "sh")
     own = image_tag.replace(":", "-")
-    script = re.sub(rf"(?<![-\w]){name.partition('-')[2]}(?=[-\s]|$)", own, script, flags=re.MULTILINE)
+    script = re.sub(rf"(?<![-\w]){name.partition('-')[2]}\b", own, script)
+    # A reader's machine has nothing else to do.
+    script = STARTED.sub(rf"\1; {UNTIL_IT_LISTENS}; \3", script)
     options = shlex.split(os.environ.get("DOCKER_BUILD_OPTIONS", ""))
     build = shlex.join(["docker", "build", "--progress=plain", "--label", LABEL, *options])
     script = script.replace("docker build", build).replace("a remark", f"{secrets.token_hex(8)}, new to the engine")

@@ -134,6 +134,11 @@ def _short_drain(work: Work, seen: str) -> bool:
     return "lost" in seen and any("503" in file.read_text(encoding="utf-8") for file in work.folder.glob("*.py"))
 
 
+def _ipv4_only(work: Work, _: str) -> bool:
+    # What the command line says goes before the configuration.
+    return any("0.0.0.0" in said and "::" not in said for said in (work.last("CMD"), work.command))
+
+
 def _of(*names: object) -> frozenset[str]:
     return frozenset(map(str, names))
 
@@ -256,7 +261,7 @@ MISTAKES = (
     Mistake(
         "IPv4 only",
         _of(22),
-        lambda work, _: "0.0.0.0" in work.command and "::" not in work.command,
+        _ipv4_only,
         "`0.0.0.0` is all addresses of IPv4 alone. `[::]` is all of IPv6, and on Linux it takes IPv4 too.",
     ),
     Mistake(
