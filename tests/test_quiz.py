@@ -179,7 +179,7 @@ def test_what_is_no_answer_is_asked_again() -> None:
 
 def test_one_subject_can_be_asked_alone() -> None:
     asked = [question for question in QUESTIONS if question.subject == "Security"]
-    done = run(typed(question.right[0] for question in asked), "--subject", "secur")
+    done = run(typed(question.right[0] for question in asked), "--subject", "security")
     assert f"\nScore: {len(asked)} of {len(asked)}.\n  Security" in done.stdout
 
     done = run("", "--subject", "cooking")

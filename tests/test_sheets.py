@@ -100,6 +100,22 @@ def test_nothing_overflows(name: str, width: int, sheets: dict[str, str], chromi
         assert tab.evaluate(cut) == []
 
 
+@pytest.mark.parametrize("name", SHEETS)
+def test_nothing_is_wider_than_the_paper(name: str, sheets: dict[str, str], chromium: str, tmp_path: Path) -> None:
+    """A browser would make all of it smaller, until it fits."""
+    (tmp_path / "page.html").write_text(sheets[name], encoding="utf-8")
+    [margin] = re.findall(r"@page sheet \{ margin: \d+mm (\d+)mm", sheets[name])
+    width = int((210 - 2 * int(margin)) / 25.4 * 96)
+    with running(chromium, tmp_path / "profile") as tab:
+        tab.open((tmp_path / "page.html").as_uri(), width)
+        tab.call("Emulation.setEmulatedMedia", media="print")
+        wide = """[...document.querySelectorAll('body *')].filter(element =>
+            element.getBoundingClientRect().right > innerWidth + 1
+        ).map(element => element.outerHTML.slice(0, 100))"""
+        assert tab.evaluate("innerWidth") == width
+        assert tab.evaluate(wide) == []
+
+
 # ---- how to measure ----
 
 

@@ -223,10 +223,10 @@ def _all_is_there_and_runs(folder: Path, pages: Sequence[str], said: str, alone:
     asked = subprocess.run(command, input="b\nd\n", capture_output=True, text=True, timeout=60, check=False)
     assert (asked.returncode, asked.stderr) == (0, "")
     assert "\nScore: 2 of 2 so far.\n" in asked.stdout
-    if "--laptop" in (template / "workshop/check.py").read_text():
-        command = [*alone, str(template / "workshop/check"), "--laptop"]
-        ready = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert "Docker" in ready.stdout, ready.stdout + ready.stderr
+    # Not its verdict: without a network it finds fault.
+    command = [*alone, str(template / "workshop/check"), "--laptop"]
+    ready = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert re.search(r"^ok +Docker: Docker Engine \d+", ready.stdout, re.MULTILINE), ready.stdout + ready.stderr
 
 
 @pytest.mark.container
