@@ -31,8 +31,9 @@ from workshop.ladder import HERE, PORT, PYTHON, Rung, assemble, rungs
 from workshop.measure import provide_base_images
 
 COLUMNS, ROWS = 80, 24
-# Seconds: what a command may take; how long a screen that does not change is shown; what is one change of the screen.
-LIMIT, IDLE, CHANGE = 900, 2.0, 0.1
+# Seconds: what a command may take; how long a screen that does not change is shown; what is one change of it, of whole
+# lines and of the rest of a line.
+LIMIT, IDLE, CHANGE, REST = 900, 2.0, 0.1, 0.5
 # In colours that no program uses, so that a prompt is told from output.
 PROMPT, MORE = ("\x1b[1;35m$\x1b[0m ", "\x1b[1;35m>\x1b[0m ")
 ENVIRONMENT = {
@@ -169,10 +170,10 @@ class Log:
         clock, last = 0.0, self.events[0][0]
         for moment, kind, text in self.events:
             clock, last = clock + min(moment - last, IDLE), moment
-            # Output that comes at once, or in the middle of a line, is one change of the screen.
+            # What comes at once is one change of the screen, and so is the rest of a line, if it comes soon.
             if joined and kind == joined[-1][1] == "o":
                 before = str(joined[-1][2])
-                if clock - float(joined[-1][0]) < CHANGE or not before.endswith(("\n", PROMPT, MORE)):
+                if clock - float(joined[-1][0]) < (CHANGE if before.endswith(("\n", PROMPT, MORE)) else REST):
                     joined[-1][2] = before + text
                     continue
             joined.append([round(clock, 2), kind, text])

@@ -34,6 +34,7 @@ ASIDE = re.compile(r"[+-]\s*(#|import |from .* import |\"\"\"|$)")
 # Characters that a sentence needs to stand alone.
 SHORT = 45
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z“*`])")
+DEFINITIONS = ("<dl>", "</dl>")
 SIGNS = {"passed": "✓", "failed": "✗"}
 
 
@@ -253,7 +254,7 @@ class Deck:
                 continue
             short = beginning(text)
             height = 14 + LINE * (length + lines(short, TEXT_WIDTH))
-            yield Block(f"{term}<dd>{self.inline(short)}</dd>", height, ("<dl>", "</dl>"))
+            yield Block(f"{term}<dd>{self.inline(short)}</dd>", height, DEFINITIONS)
 
     def code(self, fence: Token) -> Iterator[Block]:
         """Return code in pieces that fit on a slide."""
@@ -265,6 +266,12 @@ class Deck:
                 yield Block(self.html([fence.copy(content=f"{text}\n")]), 32 + CODE_LINE * count)
                 piece = []
             piece.append(line or "")
+
+
+def batched(blocks: Sequence[Block], count: int) -> list[Sequence[Block]]:
+    """Return the blocks in so many parts that are about as long as each other."""
+    size = -(-len(blocks) // count)
+    return [blocks[start : start + size] for start in range(0, len(blocks), size)]
 
 
 def settled(slides: Sequence[Slide]) -> list[Slide]:
@@ -301,6 +308,10 @@ def paged(slide: Slide) -> list[Slide]:
             parts.append(moved)
         parts[-1].append(block)
     parts = [part for part in parts if part] or [[]]
+    if {block.around for block in slide.blocks} == {DEFINITIONS}:
+        # Where there are only definitions, each slide has as many as the next.
+        even = [list(part) for part in batched(slide.blocks, len(parts))]
+        parts = even if all(replace(slide, blocks=part).height <= ROOM for part in even) else parts
     if len(parts) == 1:
         return [replace(slide, blocks=parts[0])]
     return [
