@@ -30,7 +30,7 @@ def test_the_documents_say_what_was_measured() -> None:
         document = (TEMPLATE / file).read_text(encoding="utf-8")
         for name, text in texts.items():
             found = publish.block(name).findall(document)
-            assert found == [text], f"{file} says something else in its block {name!r}: run make figures"
+            assert found == [f"\n{text}\n"], f"{file} says something else in its block {name!r}: run make figures"
 
 
 def test_all_that_is_wanted_has_been_measured() -> None:
