@@ -33,7 +33,7 @@ from tools.questions import base_image
 
 HERE = Path(__file__).parent
 # Starts of each image in a round, and the rounds in which builds are measured: the first ones.
-STARTS, BUILD_ROUNDS = 2, 2
+STARTS, BUILD_ROUNDS = 2, 3
 REQUESTS_BEFORE_MEMORY = 200
 CAN_READ_MEMORY = hasattr(os, "geteuid") and os.geteuid() == 0 and Path("/proc/self/smaps_rollup").exists()
 # How the template is told to leave its access log out.
