@@ -28,12 +28,12 @@ from benchmarks.measures import CORES
 from benchmarks.variants import Variant
 from tools import engine
 from tools.baking import SERVICE
-from tools.charts import darkened, save
+from tools.charts import save_for_both_grounds
 from tools.questions import base_image
 
 HERE = Path(__file__).parent
 # Starts of each image in a round, and the rounds in which builds are measured: the first ones.
-STARTS, BUILD_ROUNDS = 2, 2
+STARTS, BUILD_ROUNDS = 2, 3
 REQUESTS_BEFORE_MEMORY = 200
 CAN_READ_MEMORY = hasattr(os, "geteuid") and os.geteuid() == 0 and Path("/proc/self/smaps_rollup").exists()
 # How the template is told to leave its access log out.
@@ -228,9 +228,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     (folder / "bench.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (folder / "bench.md").write_text(comparison.report(results), encoding="utf-8")
-    save(comparison.draw(results), folder / "bench")
-    dark = darkened((folder / "bench.svg").read_text(encoding="utf-8"))
-    (folder / "bench-dark.svg").write_text(dark, encoding="utf-8")
+    save_for_both_grounds(comparison.draw(results), folder / "bench")
     print(comparison.report(results))
 
 

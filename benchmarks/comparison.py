@@ -166,8 +166,9 @@ def where(results: dict[str, Any]) -> str:
     """Return in one line on what was measured, and how busy it was before."""
     on, of = results["machine"], results["versions"]
     load = "" if on["load"] is None else f", load average {on['load']:.1f} before the run"
+    rounds = f"{results['rounds']} round{'s' * (results['rounds'] > 1)} in one run"
     return (
-        f"{results['rounds']} rounds in one run, on {on['cpus']} cores with Docker {of['docker']}, "
+        f"{rounds}, on {on['cpus']} cores with Docker {of['docker']}, "
         f"Python {of['python']}, Flask {of['flask']} and gunicorn {of['gunicorn']}{load}."
     )
 

@@ -20,7 +20,7 @@ KEPT = ("bench.json", "bench.svg", "bench-dark.svg", "rollout.json", "rollout.sv
 
 def block(name: str) -> re.Pattern[str]:
     """Return what finds the text between the marks of a block in Markdown."""
-    return re.compile(rf"(?<=<!-- {name}: written by make figures -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
+    return re.compile(rf"(?<=<!-- {name}: written by make figures -->\n)\n.*?(?=<!-- end -->)", re.DOTALL)
 
 
 def stored(name: str) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def main() -> None:
         document = TEMPLATE / file
         text = document.read_text(encoding="utf-8")
         for name, new in texts.items():
-            text = replaced(block(name), new, text)
+            text = replaced(block(name), f"\n{new}\n", text)
         document.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -34,7 +34,7 @@ from benchmarks import measures, timeline
 from benchmarks.timeline import BIN
 from tools import engine
 from tools.baking import SERVICE, bake
-from tools.charts import darkened, save
+from tools.charts import save_for_both_grounds
 from tools.questions import base_image
 
 HERE = Path(__file__).parent
@@ -383,9 +383,7 @@ def main() -> int:
     output = HERE / "results"
     output.mkdir(exist_ok=True)
     (output / "rollout.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    save(timeline.draw(measured), output / "rollout")
-    dark = darkened((output / "rollout.svg").read_text(encoding="utf-8"))
-    (output / "rollout-dark.svg").write_text(dark, encoding="utf-8")
+    save_for_both_grounds(timeline.draw(measured), output / "rollout")
     print(table(measured), end="")
     print(f"Written: rollout.json, rollout.svg, rollout-dark.svg, rollout.png in {output}")
     return int(bool(phases[0].failed))

@@ -66,3 +66,10 @@ def save(figure: Figure, path: Path) -> None:
     title = figure.get_label()
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None, "Title": title})
     figure.savefig(path.with_suffix(".png"), dpi=200, metadata={"Software": None, "Title": title})
+
+
+def save_for_both_grounds(figure: Figure, path: Path) -> None:
+    """Write a chart as `save` does, and once more as SVG for a dark ground, with -dark in its name."""
+    save(figure, path)
+    dark = darkened(path.with_suffix(".svg").read_text(encoding="utf-8"))
+    path.with_name(f"{path.name}-dark.svg").write_text(dark, encoding="utf-8")
