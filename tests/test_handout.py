@@ -511,5 +511,5 @@ def test_commands_of_the_pages_exist(name: str) -> None:
     assert targets
     for target in filter(None, (target for pair in targets for target in pair)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"there is no `make {target}`"
-    for script in re.findall(r"workshop/(?:check|\w+\.py)", text):
+    for script in re.findall(r"workshop/(?:check|quiz|\w+\.py)", text):
         assert (TEMPLATE / script).exists(), script

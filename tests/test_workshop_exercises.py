@@ -217,22 +217,12 @@ ATTEMPTS = {
         mistake="a health check that only opens the port",
     ),
     "3 unrepaired": Attempt(THREE, [1, 6, 9, 12], left=["Dockerfile", "app.py"], saying=r"root \(none is set\)"),
-    "3 pip hidden, everything writable": Attempt(
-        THREE,
-        [6, 9, 14],
-        {
-            "Dockerfile": (
-                "RUN chmod -R 777 /srv\n",
-                "RUN chown -R 10001 /srv && chmod a-x /usr/local/bin/pip*\nUSER 10001\n",
-            )
-        },
-        left=["Dockerfile", "app.py"],
-        saying="installers in the image",
-    ),
     "3 the code given to the user": Attempt(
         THREE,
-        [9],
+        [9, 14],
         {"Dockerfile": ("COPY app.py .\n", "COPY app.py .\nRUN chown -R 10001 /srv\n")},
+        left=["app.py"],
+        saying="the service could change",
         mistake="the code belongs to the service",
     ),
     "3 everything writable": Attempt(

@@ -185,8 +185,9 @@ def test_a_step_to_the_template_gains_the_rows_that_it_claims_and_loses_none(run
         for number in (rung.number - 1, rung.number)
     )
 
-    assert after > before, f"{rung.label} passes no row that the rung before it did not"
+    assert not before - after, f"{rung.label} no longer passes rows {sorted(before - after)}"
     assert after - before == claimed_rows(rung.number), f"{rung.label} gains rows {sorted(after - before)}"
+    assert claimed_rows(rung.number), f"{rung.label} claims no row"
 
 
 def test_the_steps_to_the_template_are_those_between_the_lock_and_it() -> None:
