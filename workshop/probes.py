@@ -152,12 +152,12 @@ def memory(asked: Asked) -> str | None:
     """
     with engine.running(asked.image, f"--memory={LIMIT}", f"--memory-swap={LIMIT}", options=()) as container:
         container.wait_until_serving(SECONDS_TO_START)
+        sent, lost = load(container)
+        if lost:
+            killed = ", and the kernel has killed for lack of memory" if container.state["OOMKilled"] else ""
+            return f"with --memory={LIMIT} {len(lost)} of {sent} requests were lost: {lost[0]}{killed}"
         workers = container.wait_for_workers(2, 15)
-        with ThreadPoolExecutor(4) as clients:
-            lost = [seen for seen in clients.map(lambda _: status(container), range(200)) if seen != "200"]
         kills = engine.output("exec", container.identity, "python3", "-I", "-S", "-c", KILLS)
-    if lost:
-        return f"with --memory={LIMIT} {len(lost)} of 200 requests were lost: {lost[0]}; killed by the kernel: {kills}"
     if kills not in {"0", ""}:
         return f"with --memory={LIMIT} the kernel killed a process {kills} times"
     if workers < 2:
@@ -166,12 +166,23 @@ def memory(asked: Asked) -> str | None:
     return None if int(size) >= TABLE_BYTES else f"the table has {size} bytes, not {TABLE_BYTES}"
 
 
-def status(container: engine.Container) -> str:
-    """Return the status of the page, or what became of the request instead."""
-    try:
-        return str(container.request().status)
-    except (OSError, HTTPException) as error:
-        return type(error).__name__
+def load(container: engine.Container, requests: int = 200, clients: int = 4) -> tuple[int, list[str]]:
+    """Send requests, and give up after a few that are lost; return how many were sent, and what became of those."""
+    lost: list[str] = []
+
+    def client(_: int) -> int:
+        for sent in range(requests // clients):
+            if len(lost) > clients:
+                return sent
+            try:
+                seen = str(container.request(timeout=10).status)
+            except (OSError, HTTPException) as error:
+                seen = type(error).__name__
+            lost.extend([seen] * (seen != "200"))
+        return requests // clients
+
+    with ThreadPoolExecutor(clients) as pool:
+        return sum(pool.map(client, range(clients))), lost
 
 
 # ---- 8: no shell ----
