@@ -33,7 +33,7 @@ TOOLS = Path(sys.executable).parent
 
 # Tests that stand alone, each with what it needs: both processes of `make test` take from them. All tests of any other
 # file run in one process, and share what its fixtures build.
-SPREAD = {"contract_configuration", "generated_suite", "image", "recipes", "sabotage", "services"}
+SPREAD = {"contract_configuration", "generated_suite", "image", "recipes", "sabotage", "services", "workshop_exercises"}
 # These publish the ports that a reader would, so they share a process.
 LITERAL_PORTS = {"container", "docs", "inner_loop"}
 
