@@ -143,6 +143,7 @@ class Run:
         with image.started(workers(CORES), *options) as (container, _):
             _, port = container.address
             self.add(name, {comparison.KEPT: load.throughput(port, self.seconds)})
+            load.wait_for_ports()
             self.add(name, {comparison.CLOSED: load.throughput(port, self.seconds, *CLOSE)})
 
     def grow(self, count: int) -> None:

@@ -3,11 +3,14 @@
 import re
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
 CONNECTIONS = 32
+# Closed connections whose ports are not free yet, at most, before a measurement that opens ten thousand more.
+PORTS_IN_USE = 4000
 # Requests a second on each connection of a constant rate. Few, so that a slow response holds up no other request.
 RATE_PER_CONNECTION = 8
 PERCENTILES = {"median (ms)": 50, "99 of 100 within (ms)": 99, "999 of 1000 within (ms)": 99.9}
@@ -28,6 +31,20 @@ def throughput(port: int, seconds: int, *options: str) -> float:
     if refused := re.search(r"Non-2xx.*", said):
         raise SystemExit(f"not every response was a 200: {refused[0]}")
     return float(re.findall(r"Requests/sec: +([\d.]+)", said)[0])
+
+
+def wait_for_ports(seconds: float = 70) -> None:
+    """Wait until most ports of this machine can be used again, where Linux keeps those of closed connections a minute.
+
+    Engine and container talk at one address, whichever container it is. Beyond some 14,000 closed connections to it,
+    Linux searches for a free port: a new one takes milliseconds, and the last to be measured would pay for all.
+    """
+    kernel = Path("/proc/sys/net/ipv4/tcp_tw_reuse"), Path("/proc/net/sockstat")
+    if not all(file.exists() for file in kernel) or kernel[0].read_text().strip() == "1":
+        return
+    deadline = time.monotonic() + seconds
+    while int(re.findall(r"tw (\d+)", kernel[1].read_text())[0]) > PORTS_IN_USE and time.monotonic() < deadline:
+        time.sleep(1)
 
 
 def latency(port: int, rate: float, seconds: int) -> dict[str, float]:
