@@ -1,8 +1,7 @@
 # Thin names for commands that also stand in README.md. The one thing needed beforehand is Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: help setup demo clean test lint bench rollout figures readme audit gunicorn workshop handout recordings kit lock \
-    doctor release
+.PHONY: help setup demo clean test lint bench rollout figures readme audit gunicorn workshop handout recordings kit lock doctor release
 
 help:
 	@echo "make demo         bake the default service, build its image, run it"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import bench, comparison, load, measures, publish, pull, variants
-from benchmarks.comparison import CPU, KEPT, PROBE, PSS, QUIET, START, TARGETS, Samples, Target
+from benchmarks.comparison import CPU, KEPT, PROBE, QUIET, START, TARGETS, Samples, Target
 from benchmarks.variants import BASELINES, TEMPLATE_NAME
 from tests.conftest import PYTHONS, TEMPLATE, skip_or_fail
 from tools.engine import Container, has, output, remove_leftovers
