@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import LABEL, PYTHONS, Bake, BakedProject, docker, free_port, wait_for_page
 
-IS_LOADED = "import sys, flask; print('werkzeug.serving' in sys.modules)"
+IS_LOADED = "import app, sys; app.create_app(); print('werkzeug.serving' in sys.modules)"
 HOOKS = '''"""Hooks of gunicorn."""
 
 from typing import Any

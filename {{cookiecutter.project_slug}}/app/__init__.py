@@ -9,10 +9,11 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-# In the image, libraries import what they need when they need it (PEP 810). The service, and gunicorn.conf.py, do so at
-# once: a broken import has to stop the start, not the first request, and what is loaded before the fork is shared.
+# In the image Python may put imports off until a name is used (PEP 810). These packages do so: no request needs all
+# that they import. All else is imported at once: a broken import has to stop the start, and a finalizer cannot import.
+LAZY = {"click", "flask", "gunicorn", "jinja2", "werkzeug"}
 if sys.version_info >= (3, 15) and sys.get_lazy_imports() == "all":
-    sys.set_lazy_imports_filter(lambda importer, *_: importer.partition(".")[0] not in {__name__, "__config__"})
+    sys.set_lazy_imports_filter(lambda importer, *_: importer.partition(".")[0] in LAZY)
 
 
 def create_app(config: "Settings | None" = None) -> "Flask":
