@@ -9,11 +9,13 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-# In the image Python may put imports off until a name is used (PEP 810). These packages do so: no request needs all
-# that they import. All else is imported at once: a broken import has to stop the start, and a finalizer cannot import.
-LAZY = {"click", "flask", "gunicorn", "jinja2", "werkzeug"}
+# In the image Python may put imports off until a name is used (PEP 810). The standard library and these packages do so,
+# as no request needs all that they import. All others import at once, as yours do: a broken import has to stop the
+# start, and not every package bears it. blinker, for one, would import at the very end.
+LAZY = {"click", "flask", "gunicorn", "itsdangerous", "jinja2", "markupsafe", "packaging", "werkzeug"}
 if sys.version_info >= (3, 15) and sys.get_lazy_imports() == "all":
-    sys.set_lazy_imports_filter(lambda importer, *_: importer.partition(".")[0] in LAZY)
+    put_off = LAZY | sys.stdlib_module_names
+    sys.set_lazy_imports_filter(lambda importer, *_: importer.partition(".")[0] in put_off)
 
 
 def create_app(config: "Settings | None" = None) -> "Flask":
