@@ -2,8 +2,8 @@
 
 Everything is measured in one run, in turn in every round, on one machine: only ratios mean something elsewhere. What is
 compared stands in variants.py, what comes out and which ratios are wanted in comparison.py. Needs a Docker Engine. What
-other programs add is left out where they are not installed: wrk the throughput, h2load the latency, docker-registry and
-zstd the pulls.
+other programs add is left out where they are not installed: wrk the throughput, h2load the latency, docker-registry
+the pulls.
 
 Containers run as their image says, without health checks, so that none falls into a measurement. Load goes to a
 published port of 127.0.0.1. What was made is removed at the end, except for the build cache, which carries no label.

@@ -29,7 +29,7 @@ from rich.text import Text
 from tools import engine
 from tools.contract import NOT_COPIED, STATIC, Contract, ContractError, Lesson, Verdict, baked
 from workshop.mistakes import START, Work, hints
-from workshop.probes import PROBES, Asked
+from workshop.probes import PROBES, Asked, holding
 from workshop.progress import Progress
 
 SECONDS_TO_ANSWER = 20
@@ -182,10 +182,7 @@ def shipped_by_mistake(copy: Path, tag: str, options: Sequence[str] = ()) -> str
         path.write_text(f"# {CANARY} {path.relative_to(copy)}\n", encoding="utf-8")
     image = engine.Image.build(f"{tag}-canary", *options, context=copy)
     caught = {"the history"} if CANARY in image.history else set()
-    # A file that a later layer hides is in the layer all the same.
-    for layer in image.layers():
-        files = {member.name: layer.extractfile(member) for member in layer if member.isfile()}
-        caught |= {f"/{name}" for name, file in files.items() if file and CANARY.encode() in file.read()}
+    caught |= {f"/{name}" for _, name in holding(image, CANARY.encode())}
     more = f" and {len(caught) - 5} more" if len(caught) > 5 else ""
     what = f"{', '.join(sorted(caught)[:5])}{more}"
     return f"planted by this check, as people leave such files lying about, and shipped: {what}" if caught else None
