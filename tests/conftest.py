@@ -24,6 +24,7 @@ from tools.baking import copy_template, files
 from tools.demo import page
 from tools.engine import run
 from tools.questions import DEFAULTS, REPOSITORY, base_image
+from workshop.page import browser
 
 TEMPLATE = Path(__file__).parents[1]
 # They run in the services that they are copied into.
@@ -363,6 +364,16 @@ def docker(*arguments: str, text: str | None = None) -> str:
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the program in which pages are looked at."""
+    if os.name == "nt":
+        pytest.skip("on Windows Chromium offers no pipe to speak through")
+    if (program := browser()) is None:
+        skip_or_fail("pages are looked at in a browser: there is no Chromium, Chrome or Edge")
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -89,15 +89,6 @@ def results() -> Path:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> str:
-    if os.name == "nt":
-        pytest.skip("on Windows Chromium offers no pipe to speak through")
-    if (program := page.browser()) is None:
-        skip_or_fail("the handout is looked at in a browser: there is no Chromium, Chrome or Edge")
-    return program
-
-
-@pytest.fixture(scope="session")
 def handout(tmp_path_factory: pytest.TempPathFactory, results: Path) -> Path:
     """Make the handout as `make handout` does; return its folder."""
     folder = tmp_path_factory.mktemp("handout")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import running
-from tests.conftest import LABEL, PYTHONS, TEMPLATE, docker, free_port, skip_or_fail
+from tests.conftest import LABEL, PYTHONS, TEMPLATE, docker, free_port
 from tests.readme import blocks
 from workshop import ladder, page
 from workshop.chapters import chapters
@@ -28,15 +28,6 @@ def sheets() -> dict[str, str]:
     """Return the sheets as web pages, as `make handout` makes them."""
     jinja = environment(WORKSHOP / "results/ladder.json")
     return {name: page.web_page(fill(jinja, f"{name}.md"), contents=False) for name in SHEETS}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    if os.name == "nt":
-        pytest.skip("on Windows Chromium offers no pipe to speak through")
-    if (program := page.browser()) is None:
-        skip_or_fail("the sheets are looked at in a browser: there is no Chromium, Chrome or Edge")
-    return program
 
 
 def test_the_worksheet_has_a_guess_and_a_cell_for_each_measure_of_each_rung(sheets: dict[str, str]) -> None:

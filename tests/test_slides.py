@@ -13,7 +13,7 @@ from pypdf import PdfReader
 
 from tests.browser import LOW_CONTRAST, Browser, running
 from tests.conftest import TEMPLATE, skip_or_fail
-from workshop import charts, page
+from workshop import charts
 from workshop.chapters import chapters
 from workshop.handout import environment, exercises
 from workshop.ladder import rungs
@@ -43,15 +43,6 @@ def deck() -> list[Slide]:
     if not RESULTS.exists():
         skip_or_fail("the slides need workshop/results/ladder.json, which `make workshop` measures")
     return Deck(written(RESULTS)).slides
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    if sys.platform == "win32":
-        pytest.skip("on Windows Chromium offers no pipe to speak through")
-    if (program := page.browser()) is None:
-        skip_or_fail("the slides are looked at in a browser: there is no Chromium, Chrome or Edge")
-    return program
 
 
 @pytest.fixture(scope="module")
